@@ -1,0 +1,243 @@
+//! Writing entries of our own.
+
+use bytes::Bytes;
+use eidetica_kernel::auth::{Deed, RightsOp};
+use eidetica_kernel::entry::{
+    FORMAT_VERSION, RIGHTS_STORE, SETTINGS_STORE, StoreRef, Tree as TreeField, payload_hash,
+};
+use eidetica_kernel::{Envelope, Error, ErrorKind, Header, HybridClock, Id, Result, SecretKey, SignedEntry};
+
+use super::ingest::CONFLICTS_MAX;
+use super::rights::Chain;
+use super::stage::Stage;
+use super::tree::{Core, Tree, denied};
+
+/// What a transaction has staged for one store.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedPayload {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) version: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Payloads in the order of the header's stores, as bytes and as the header names them.
+pub(super) struct Payloads {
+    stores: Vec<StoreRef>,
+    bytes: Vec<Option<Bytes>>,
+}
+
+impl Tree {
+    /// Makes an entry of what was staged. Its effect shows at once; flush the backend for durability.
+    ///
+    /// With `expected` it is made only if the tree's generation is still that.
+    pub(crate) fn commit(
+        &self,
+        author: &SecretKey,
+        staged: &[StagedPayload],
+        op: Option<&RightsOp>,
+        expected: Option<u64>,
+    ) -> Result<Id> {
+        let mut core = self.core.lock();
+        self.finish_reevaluation(&mut core)?;
+        let payloads = self.payloads(&core, staged, op)?;
+        for _ in 0..CONFLICTS_MAX {
+            if let Some(expected) = expected
+                && core.head.generation != expected
+            {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "committing to",
+                    format_args!("the database {}", self.id.short()),
+                    "it has changed since the transaction began",
+                )
+                .hint("begin a new transaction and try again"));
+            }
+            let merged = match op {
+                Some(RightsOp::Merge) => Ok(()),
+                _ => self.merge_crowded_rights(&mut core, author),
+            };
+            match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op)) {
+                Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
+                done => return done,
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "committing to",
+            format_args!("the database {}", self.id.short()),
+            "other processes kept writing to it",
+        ))
+    }
+
+    pub(super) fn payloads(
+        &self,
+        core: &Core,
+        staged: &[StagedPayload],
+        op: Option<&RightsOp>,
+    ) -> Result<Payloads> {
+        let policy = core.rights.policy();
+        let mut list: Vec<(StoreRef, Bytes)> = Vec::with_capacity(staged.len() + 1);
+        let mut add = |name: &str, kind: &str, version: u16, body: Bytes| -> Result<()> {
+            let bytes = Envelope::plain(self.shared.rng.array(), version, body).encode()?;
+            let store = StoreRef {
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                payload_hash: payload_hash(&bytes),
+                payload_bytes: bytes.len() as u32,
+            };
+            list.push((store, bytes));
+            Ok(())
+        };
+        for payload in staged {
+            add(&payload.name, &payload.kind, payload.version, payload.body.clone().into())?;
+        }
+        if let Some(op) = op {
+            add(RIGHTS_STORE, policy.kind(), 1, policy.encode(op)?.into())?;
+        }
+        list.sort_by(|(a, _), (b, _)| (&a.name, &a.kind).cmp(&(&b.name, &b.kind)));
+        let (stores, bytes) = list.into_iter().map(|(store, bytes)| (store, Some(bytes))).unzip();
+        Ok(Payloads { stores, bytes })
+    }
+
+    pub(super) fn commit_once(
+        &self,
+        core: &mut Core,
+        author: &SecretKey,
+        payloads: &Payloads,
+        op: Option<&RightsOp>,
+    ) -> Result<Id> {
+        let live = &*self.shared.live;
+        let key = author.public_key();
+        let parents = self.choose_parents(core, &key, matches!(op, Some(RightsOp::Merge)))?;
+        let rights = parents.rights;
+        let previous = core.chain_tip(live, self.keys, &key)?;
+        let seen = core.head.clock.max(previous.map_or(HybridClock::default(), |tip| tip.clock));
+        let clock = HybridClock::next(Some(seen), self.shared.clock.wall()).ok_or_else(|| {
+            Error::new(ErrorKind::LimitExceeded, "committing to", self.id, "its clocks are used up")
+        })?;
+        let header = Header {
+            version: FORMAT_VERSION,
+            tree: TreeField::Of(self.id),
+            parents: parents.tips.into_iter().map(|(id, _)| id).collect(),
+            clock,
+            author: key,
+            author_prev: previous.map(|tip| tip.id),
+            author_seq: previous.map_or(0, |tip| tip.seq + 1),
+            rights: rights.to_vec(),
+            stores: payloads.stores.clone(),
+            ext: Vec::new(),
+        };
+        let frontier = self.resolve(core, &rights)?;
+        let names: Vec<String> = header.stores.iter().map(|store| store.name.clone()).collect();
+        let deed = Deed {
+            // Its id follows from what is decided here; no rule asks for the id of an entry that nobody has seen.
+            id: Id::from_bytes([0; 32]),
+            author: key,
+            author_seq: header.author_seq,
+            is_root: false,
+            stores: &names,
+            op,
+            past: &frontier.past,
+        };
+        if let Err(denial) = core.rights.admissible(&frontier, &deed) {
+            return Err(denied("committing to", &self.id, denial));
+        }
+        let chain = Chain::new(live, self.keys);
+        if op.is_none() && !core.rights.counts(&frontier, &deed, &chain)? {
+            let reason = format!("the rights of {key} were revoked");
+            return Err(denied("committing to", &self.id, reason));
+        }
+        let entry = SignedEntry::sign(header, author)?;
+        self.write_own(core, &entry, payloads, op)?;
+        Ok(entry.id())
+    }
+
+    fn write_own(
+        &self,
+        core: &mut Core,
+        entry: &SignedEntry,
+        payloads: &Payloads,
+        op: Option<&RightsOp>,
+    ) -> Result<()> {
+        let judged = match op {
+            None => None,
+            Some(op) => {
+                let frontier = self.resolve(core, &entry.header().rights)?;
+                let node = core.rights.node(entry, op.clone(), &frontier);
+                let chain = Chain::new(&*self.shared.live, self.keys);
+                Some(Box::new(core.rights.judge(node, &frontier, &chain)?))
+            }
+        };
+        let (counts, rank) = judged.as_ref().map_or((true, None), |judged| (judged.counts(), judged.rank()));
+        let mut stage = Stage::new(self, core);
+        stage.add(entry, &payloads.bytes, counts, true, rank, true)?;
+        self.finish(stage, judged)
+    }
+
+    /// Writes the root of a new tree: its first grant, and its settings.
+    pub(crate) fn write_root(
+        &self,
+        core: &mut Core,
+        entry: &SignedEntry,
+        payloads: RootPayloads,
+    ) -> Result<()> {
+        let op = payloads.op;
+        let payloads = Payloads { stores: entry.header().stores.clone(), bytes: payloads.bytes };
+        self.write_own(core, entry, &payloads, Some(&op))
+    }
+}
+
+/// The payloads of a root entry, in the order of its header's stores.
+pub(crate) struct RootPayloads {
+    op: RightsOp,
+    bytes: Vec<Option<Bytes>>,
+}
+
+/// Makes the root entry of a new tree.
+pub(crate) fn make_root(
+    shared: &super::tree::Shared,
+    policy: &dyn eidetica_kernel::AuthPolicy,
+    author: &SecretKey,
+    settings: Option<StagedPayload>,
+) -> Result<(SignedEntry, RootPayloads)> {
+    use eidetica_kernel::auth::{Grant, Grantee, Permission, SENIORITY_CREATOR};
+    let op = RightsOp::Grant {
+        to: Grantee::Key(author.public_key()),
+        grant: Grant::new(Permission::Admin, SENIORITY_CREATOR),
+        keep: Vec::new(),
+    };
+    let mut stores = Vec::new();
+    let mut bytes = Vec::new();
+    let rights = StagedPayload {
+        name: RIGHTS_STORE.to_owned(),
+        kind: policy.kind().to_owned(),
+        version: 1,
+        body: policy.encode(&op)?,
+    };
+    debug_assert!(RIGHTS_STORE < SETTINGS_STORE);
+    for payload in std::iter::once(rights).chain(settings) {
+        let encoded = Envelope::plain(shared.rng.array(), payload.version, payload.body).encode()?;
+        stores.push(StoreRef {
+            name: payload.name,
+            kind: payload.kind,
+            payload_hash: payload_hash(&encoded),
+            payload_bytes: encoded.len() as u32,
+        });
+        bytes.push(Some(encoded));
+    }
+    let clock = HybridClock::next(None, shared.clock.wall()).unwrap_or_default();
+    let header = Header {
+        version: FORMAT_VERSION,
+        tree: TreeField::Root { nonce: shared.rng.array() },
+        parents: Vec::new(),
+        clock,
+        author: author.public_key(),
+        author_prev: None,
+        author_seq: 0,
+        rights: Vec::new(),
+        stores,
+        ext: Vec::new(),
+    };
+    Ok((SignedEntry::sign(header, author)?, RootPayloads { op, bytes }))
+}

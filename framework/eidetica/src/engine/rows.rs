@@ -1,0 +1,145 @@
+//! A store's rows in the backend, as the store sees them.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use eidetica_kernel::Result;
+use eidetica_kernel::backend::{Backend, Page, Scan, Snapshot, prefix_end};
+use eidetica_kernel::store::{RowReader, RowTable};
+use parking_lot::Mutex;
+
+use super::layout::{StoreNo, TreeKeys};
+
+/// The backend as it is now, as a [`Snapshot`].
+pub(crate) struct Live(pub(crate) Arc<dyn Backend>);
+
+impl Snapshot for Live {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.0.get(key)
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        self.0.get_many(keys)
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Page> {
+        self.0.scan(scan)
+    }
+}
+
+/// The rows of one store in a snapshot.
+pub(crate) struct StoreRows {
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    pub(crate) keys: TreeKeys,
+    pub(crate) store: StoreNo,
+}
+
+impl StoreRows {
+    fn key(&self, table: RowTable, key: &[u8]) -> Bytes {
+        let prefix = self.keys.rows(self.store, table);
+        let mut full = BytesMut::with_capacity(prefix.len() + key.len());
+        full.extend_from_slice(&prefix);
+        full.extend_from_slice(key);
+        full.freeze()
+    }
+}
+
+impl RowReader for StoreRows {
+    fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Bytes>> {
+        self.snapshot.get(&self.key(table, key))
+    }
+
+    fn get_many(&self, table: RowTable, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let keys: Vec<Bytes> = keys.iter().map(|key| self.key(table, key)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        self.snapshot.get_many(&keys)
+    }
+
+    fn scan(&self, table: RowTable, scan: &Scan) -> Result<Page> {
+        let prefix = self.keys.rows(self.store, table);
+        let start = match &scan.start {
+            Bound::Included(start) => Bound::Included(self.key(table, start)),
+            Bound::Excluded(start) => Bound::Excluded(self.key(table, start)),
+            Bound::Unbounded => Bound::Included(prefix.clone()),
+        };
+        let end = match &scan.end {
+            Bound::Included(end) => Bound::Included(self.key(table, end)),
+            Bound::Excluded(end) => Bound::Excluded(self.key(table, end)),
+            Bound::Unbounded => match prefix_end(&prefix) {
+                Some(end) => Bound::Excluded(end.into()),
+                None => Bound::Unbounded,
+            },
+        };
+        let mut page =
+            self.snapshot.scan(&Scan { start, end, direction: scan.direction, limit: scan.limit })?;
+        for (key, _) in &mut page.rows {
+            *key = key.slice(prefix.len()..);
+        }
+        Ok(page)
+    }
+}
+
+/// The rows of a store that nobody has written to.
+pub(crate) struct NoRows;
+
+impl RowReader for NoRows {
+    fn get(&self, _: RowTable, _: &[u8]) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn get_many(&self, _: RowTable, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        Ok(vec![None; keys.len()])
+    }
+
+    fn scan(&self, _: RowTable, _: &Scan) -> Result<Page> {
+        Ok(Page::default())
+    }
+}
+
+/// Remembers single rows that were read, so that the digest's old values cost no second look-up.
+pub(crate) struct Remembering<R> {
+    rows: R,
+    read: Mutex<HashMap<(RowTable, Bytes), Option<Bytes>>>,
+}
+
+impl<R: RowReader> Remembering<R> {
+    pub(crate) fn new(rows: R) -> Self {
+        Self { rows, read: Mutex::default() }
+    }
+}
+
+impl<R: RowReader> RowReader for Remembering<R> {
+    fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Bytes>> {
+        let key = (table, Bytes::copy_from_slice(key));
+        if let Some(value) = self.read.lock().get(&key) {
+            return Ok(value.clone());
+        }
+        let value = self.rows.get(table, &key.1)?;
+        self.read.lock().insert(key, value.clone());
+        Ok(value)
+    }
+
+    fn get_many(&self, table: RowTable, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let mut values: Vec<Option<Option<Bytes>>> = {
+            let read = self.read.lock();
+            keys.iter().map(|key| read.get(&(table, Bytes::copy_from_slice(key))).cloned()).collect()
+        };
+        let missing: Vec<usize> = (0..keys.len()).filter(|at| values[*at].is_none()).collect();
+        if !missing.is_empty() {
+            let wanted: Vec<&[u8]> = missing.iter().map(|at| keys[*at]).collect();
+            let found = self.rows.get_many(table, &wanted)?;
+            let mut read = self.read.lock();
+            for (at, value) in missing.into_iter().zip(found) {
+                read.insert((table, Bytes::copy_from_slice(keys[at])), value.clone());
+                values[at] = Some(value);
+            }
+        }
+        Ok(values.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    fn scan(&self, table: RowTable, scan: &Scan) -> Result<Page> {
+        self.rows.scan(table, scan)
+    }
+}

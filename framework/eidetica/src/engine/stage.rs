@@ -1,0 +1,345 @@
+//! Entries on their way into one batch: judged, folded, not written yet.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use eidetica_kernel::backend::{Batch, Snapshot};
+use eidetica_kernel::entry::RIGHTS_STORE;
+use eidetica_kernel::store::{
+    Applied, RowChanges, RowOverlay, RowReader, RowTable, Stamp, StampedPayload, Store,
+};
+use eidetica_kernel::{Envelope, Id, Result, SignedEntry};
+
+use super::layout::{Arrival, StoreNo, TreeKeys};
+use super::read;
+use super::records::{Flags, StoreState, TreeHead, decode, encode, encode_entry};
+use super::rows::{Remembering, StoreRows};
+use super::tree::{ChainTip, Core, Info, Tree};
+
+/// A store that this batch writes to.
+struct StagedStore {
+    rows: Remembering<StoreRows>,
+    changes: RowChanges,
+    state: StoreState,
+}
+
+/// One batch in the making. Nothing of it shows, in memory or in the backend, until [`Stage::write`].
+pub(crate) struct Stage<'a> {
+    tree: &'a Tree,
+    pub(crate) core: &'a mut Core,
+    head: TreeHead,
+    batch: Batch,
+    infos: HashMap<Id, Info>,
+    authors: HashMap<eidetica_kernel::PublicKey, u32>,
+    chain_tips: Vec<(eidetica_kernel::PublicKey, ChainTip)>,
+    new_stores: HashMap<(String, String), StoreNo>,
+    stores: BTreeMap<StoreNo, StagedStore>,
+    refused: HashSet<Id>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(tree: &'a Tree, core: &'a mut Core) -> Self {
+        let head = core.head.clone();
+        Self {
+            tree,
+            core,
+            head,
+            batch: Batch::new(),
+            infos: HashMap::new(),
+            authors: HashMap::new(),
+            chain_tips: Vec::new(),
+            new_stores: HashMap::new(),
+            stores: BTreeMap::new(),
+            refused: HashSet::new(),
+            entries: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn reader(&self) -> &'a dyn Snapshot {
+        &*self.tree.shared.live
+    }
+
+    /// How many entries are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Bytes of headers and payloads in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn info(&mut self, id: &Id) -> Result<Option<Info>> {
+        match self.infos.get(id) {
+            Some(info) => Ok(Some(info.clone())),
+            None => self.core.info(&*self.tree.shared.live, self.tree.keys, id),
+        }
+    }
+
+    /// Adds an entry that is admissible; `counts` says whether it has an effect, `rank` its author's where it carries a
+    /// rights operation, `local` whether it is committed here.
+    pub(crate) fn add(
+        &mut self,
+        entry: &SignedEntry,
+        payloads: &[Option<Bytes>],
+        counts: bool,
+        checked: bool,
+        rank: Option<u32>,
+        local: bool,
+    ) -> Result<Arrival> {
+        let keys = self.tree.keys;
+        let header = entry.header();
+        let arrival = self.head.next_arrival;
+        self.head.next_arrival += 1;
+        self.head.clock = self.head.clock.max(header.clock);
+        let flags = Flags { counts, inside: counts, checked, local };
+        self.batch.put(keys.entry(arrival), encode_entry(flags, entry));
+        self.batch.put(keys.arrival_of(&entry.id()), encode("an arrival number", &arrival)?);
+        let author = self.author_no(&header.author)?;
+        self.batch.put(keys.chain(author, header.author_seq, arrival), Bytes::new());
+        let tip = ChainTip { id: entry.id(), seq: header.author_seq, clock: header.clock };
+        self.chain_tips.push((header.author, tip));
+        if counts {
+            self.cover(entry, payloads)?;
+            self.head.tips.push(super::records::Tip { clock: header.clock, id: entry.id() });
+            self.head.tips.sort_unstable();
+        } else {
+            self.head.outside += 1;
+        }
+        if header.store(RIGHTS_STORE).is_some() {
+            let row = encode("a rights operation's number", &(arrival, rank))?;
+            self.batch.put(keys.rights(self.head.next_rights), row);
+            self.head.next_rights += 1;
+        }
+        self.bytes += entry.header_bytes().len();
+        for (at, payload) in payloads.iter().enumerate() {
+            let Some(payload) = payload else { continue };
+            self.bytes += payload.len();
+            for (chunk, bytes) in read::chunks(payload) {
+                self.batch.put(keys.payload(arrival, at as u8, chunk), bytes);
+            }
+            let store = self.store_no(&header.stores[at].name, &header.stores[at].kind)?;
+            if counts {
+                let stamp = Stamp { clock: header.clock, entry: entry.id() };
+                self.fold(store, &header.stores[at].kind, stamp, arrival, payload)?;
+            }
+        }
+        self.infos.insert(entry.id(), Info::of(entry, arrival, flags));
+        self.entries += 1;
+        Ok(arrival)
+    }
+
+    /// Takes the parents of `entry`, which counts, from the tips; brings void entries of its closure inside.
+    ///
+    /// What is only named as `author_prev` or kept stays a tip until an entry has it as a parent: else a rights operation
+    /// could end up in no later entry's past.
+    fn cover(&mut self, entry: &SignedEntry, payloads: &[Option<Bytes>]) -> Result<()> {
+        self.head.tips.retain(|tip| !entry.header().parents.contains(&tip.id));
+        let mut todo: Vec<Id> = self.tree.edges(entry, payloads);
+        while let Some(id) = todo.pop() {
+            let Some(info) = self.info(&id)? else { continue };
+            if info.flags.inside {
+                continue;
+            }
+            let flags = Flags { inside: true, ..info.flags };
+            self.head.outside -= 1;
+            self.head.epoch += 1;
+            // A void entry that is staged in this very batch has its row in the batch already: the later write stands.
+            let (covered, covered_payloads) =
+                match read::entry_at(self.reader(), self.tree.keys, info.arrival)? {
+                    Some((_, covered)) => {
+                        let payloads = self.tree.rights_payload(self.reader(), info.arrival, &covered)?;
+                        (covered, payloads)
+                    }
+                    None => match self.staged_entry(info.arrival)? {
+                        Some(covered) => (covered, Vec::new()),
+                        None => continue,
+                    },
+                };
+            self.batch.put(self.tree.keys.entry(info.arrival), encode_entry(flags, &covered));
+            self.head.tips.retain(|tip| !covered.header().parents.contains(&tip.id));
+            todo.extend(self.tree.edges(&covered, &covered_payloads));
+            self.infos.insert(id, Info { flags, ..info });
+        }
+        Ok(())
+    }
+
+    fn staged_entry(&self, arrival: Arrival) -> Result<Option<SignedEntry>> {
+        let key = self.tree.keys.entry(arrival);
+        let row = self.batch.writes().iter().rev().find_map(|write| match write {
+            eidetica_kernel::backend::Write::Put(at, row) if *at == key => Some(row),
+            _ => None,
+        });
+        row.map(|row| super::records::decode_entry(row).map(|(_, entry)| entry)).transpose()
+    }
+
+    fn author_no(&mut self, author: &eidetica_kernel::PublicKey) -> Result<u32> {
+        if let Some(number) = self.authors.get(author) {
+            return Ok(*number);
+        }
+        if let Some(number) = self.core.author_no(&*self.tree.shared.live, self.tree.keys, author)? {
+            return Ok(number);
+        }
+        let number = self.head.next_author;
+        self.head.next_author += 1;
+        self.authors.insert(*author, number);
+        self.batch.put(self.tree.keys.author(author), encode("an author's number", &number)?);
+        Ok(number)
+    }
+
+    fn store_no(&mut self, name: &str, kind: &str) -> Result<StoreNo> {
+        let store = (name.to_owned(), kind.to_owned());
+        if let Some(number) = self.core.stores.get(&store).or_else(|| self.new_stores.get(&store)) {
+            return Ok(*number);
+        }
+        let number = self.head.next_store;
+        self.head.next_store += 1;
+        self.batch.put(self.tree.keys.store(name, kind), encode("a store's number", &number)?);
+        self.batch
+            .put(self.tree.keys.store_state(number), encode("a store's state", &StoreState::default())?);
+        self.new_stores.insert(store, number);
+        Ok(number)
+    }
+
+    /// Folds a payload into its store's rows, where the kind is linked and the payload can be read.
+    fn fold(
+        &mut self,
+        number: StoreNo,
+        kind: &str,
+        stamp: Stamp,
+        arrival: Arrival,
+        payload: &[u8],
+    ) -> Result<()> {
+        let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return Ok(()) };
+        if !self.stores.contains_key(&number) {
+            let state = self.tree.shared.live.get(&self.tree.keys.store_state(number))?;
+            let mut state: StoreState =
+                state.map_or_else(|| Ok(StoreState::default()), |row| decode("a store's state", &row))?;
+            state.semantics = store.semantics();
+            let rows =
+                StoreRows { snapshot: self.tree.shared.live.clone(), keys: self.tree.keys, store: number };
+            self.stores.insert(
+                number,
+                StagedStore { rows: Remembering::new(rows), changes: RowChanges::new(), state },
+            );
+        }
+        let Some(staged) = self.stores.get_mut(&number) else { return Ok(()) };
+        fold_into(&*store, &staged.rows, &mut staged.changes, stamp, arrival, payload)?;
+        Ok(())
+    }
+
+    /// Marks that what counts must be derived again, in the same batch as the operation that causes it.
+    pub(crate) fn mark_reevaluate(&mut self) {
+        self.head.reevaluate = true;
+    }
+
+    /// Counts a refused entry, and says how many there are.
+    pub(crate) fn refuse(&mut self, id: Id) -> u32 {
+        self.refused.insert(id);
+        self.head.refused = self.head.refused.saturating_add(1);
+        self.head.refused
+    }
+
+    /// `true` if that entry was refused, in this batch or before.
+    pub(crate) fn refused_before(&self, id: &Id) -> Result<bool> {
+        Ok(self.refused.contains(id)
+            || (self.head.refused > 0 && self.reader().get(&self.tree.keys.refused(id))?.is_some()))
+    }
+
+    /// Adds rows of the caller's to the batch.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Writes the batch, and then the summary in memory.
+    ///
+    /// On [`ErrorKind::Conflict`](eidetica_kernel::ErrorKind::Conflict) another process has written: reload, and stage again.
+    pub(crate) fn write(mut self) -> Result<&'a mut Core> {
+        if self.entries == 0 && self.batch.is_empty() {
+            return Ok(self.core);
+        }
+        let keys = self.tree.keys;
+        for (number, staged) in &mut self.stores {
+            let changed = staged.changes.iter().filter(|((table, _), _)| *table == RowTable::State);
+            let changed: Vec<(&Bytes, &Option<Bytes>)> =
+                changed.map(|((_, key), value)| (key, value)).collect();
+            let wanted: Vec<&[u8]> = changed.iter().map(|(key, _)| &key[..]).collect();
+            let before = staged.rows.get_many(RowTable::State, &wanted)?;
+            for ((key, value), before) in changed.into_iter().zip(before) {
+                if let Some(before) = before {
+                    staged.state.digest.subtract(key, &before);
+                }
+                if let Some(value) = value {
+                    staged.state.digest.add(key, value);
+                }
+            }
+            put_rows(&mut self.batch, keys, *number, std::mem::take(&mut staged.changes));
+            self.batch.put(keys.store_state(*number), encode("a store's state", &staged.state)?);
+        }
+        self.head.generation += 1;
+        let row = encode("the head of a tree", &self.head)?;
+        match &self.core.head_row {
+            Some(before) => self.batch.expect_equals(keys.head(), before.clone()),
+            None => self.batch.expect_absent(keys.head()),
+        };
+        self.batch.put(keys.head(), row.clone());
+        self.tree.shared.backend.commit(self.batch)?;
+
+        self.core.head = self.head;
+        self.core.head_row = Some(row);
+        for (author, number) in self.authors {
+            self.core.remember_author(author, number);
+        }
+        for (author, tip) in self.chain_tips {
+            self.core.remember_chain_tip(author, tip);
+        }
+        self.core.stores.extend(self.new_stores);
+        for (id, info) in self.infos {
+            self.core.remember(id, info);
+        }
+        self.tree.announce(self.core.head.next_arrival);
+        Ok(self.core)
+    }
+}
+
+/// Applies one payload to rows with changes on top; `NoEffect` when its envelope can't be read either.
+pub(crate) fn fold_into(
+    store: &dyn Store,
+    rows: &dyn RowReader,
+    changes: &mut RowChanges,
+    stamp: Stamp,
+    arrival: Arrival,
+    payload: &[u8],
+) -> Result<Applied> {
+    let envelope = match Envelope::decode(payload) {
+        Ok(envelope) => envelope,
+        Err(error) => return Ok(Applied::NoEffect { reason: error.to_string() }),
+    };
+    if envelope.codec != eidetica_kernel::entry::Codec::Plain {
+        return Ok(Applied::NoEffect { reason: "it is sealed, and its key isn't here".to_owned() });
+    }
+    let mut overlay = RowOverlay::with_changes(rows, std::mem::take(changes));
+    let stamped = StampedPayload { stamp, arrival, version: envelope.version, body: &envelope.body };
+    let applied = store.apply(&mut overlay, &stamped);
+    *changes = overlay.into_changes();
+    applied
+}
+
+/// Adds a store's changed rows to a batch.
+pub(crate) fn put_rows(batch: &mut Batch, keys: TreeKeys, store: StoreNo, changes: RowChanges) {
+    let prefixes = [keys.rows(store, RowTable::State), keys.rows(store, RowTable::Losing)];
+    for ((table, key), value) in changes {
+        let prefix = match table {
+            RowTable::State => &prefixes[0],
+            RowTable::Losing => &prefixes[1],
+        };
+        let key = [&prefix[..], &key[..]].concat();
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        };
+    }
+}

@@ -1,0 +1,376 @@
+//! One tree: its in-memory summary, loaded from the backend and kept under one lock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eidetica_kernel::auth::{AuthPolicy, RightsTable};
+use eidetica_kernel::backend::{Backend, Scan, Snapshot, for_each_row};
+use eidetica_kernel::runtime::{Clock, Rng};
+use eidetica_kernel::store::Store;
+use eidetica_kernel::{Error, HybridClock, Id, PublicKey, Result};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::layout::{Arrival, AuthorNo, StoreNo, TreeKeys, TreeNo};
+use super::read;
+use super::records::{Flags, StoreState, TreeHead, corrupt, decode};
+use super::rights::{Frontier, Rights};
+use super::rows::Live;
+use super::waiting::Waiting;
+
+/// Entry summaries kept in memory per tree.
+const INFOS_MAX: usize = 4_096;
+/// Authors whose last entry is kept in memory per tree.
+const CHAIN_TIPS_MAX: usize = 4_096;
+
+/// What every tree of an instance shares.
+pub(crate) struct Shared {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) live: Arc<dyn Snapshot>,
+    pub(crate) policies: BTreeMap<&'static str, Arc<dyn AuthPolicy>>,
+    pub(crate) stores: BTreeMap<&'static str, Arc<dyn Store>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        policies: Vec<Arc<dyn AuthPolicy>>,
+        stores: Vec<Arc<dyn Store>>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            live: Arc::new(Live(backend.clone())),
+            backend,
+            policies: policies.into_iter().map(|policy| (policy.kind(), policy)).collect(),
+            stores: stores.into_iter().map(|store| (store.kind(), store)).collect(),
+            clock,
+            rng,
+        }
+    }
+}
+
+/// What is known of an entry that others depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(crate) arrival: Arrival,
+    pub(crate) clock: HybridClock,
+    pub(crate) author: PublicKey,
+    pub(crate) author_seq: u64,
+    /// Heads of the rights operations at and behind it.
+    pub(crate) rights: Arc<[Id]>,
+    pub(crate) flags: Flags,
+}
+
+/// The author's last entry in a tree, as this replica knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChainTip {
+    pub(crate) id: Id,
+    pub(crate) seq: u64,
+    pub(crate) clock: HybridClock,
+}
+
+/// The summary of a tree; a cache of the backend, and the place where its writers queue.
+pub(crate) struct Core {
+    pub(crate) head: TreeHead,
+    /// The head's row as it was read or written last; `None` while the tree is new.
+    pub(crate) head_row: Option<Bytes>,
+    pub(crate) rights: Rights,
+    pub(crate) waiting: Waiting,
+    pub(crate) authors: HashMap<PublicKey, AuthorNo>,
+    pub(crate) stores: HashMap<(String, String), StoreNo>,
+    infos: HashMap<Id, Info>,
+    chain_tips: HashMap<PublicKey, ChainTip>,
+}
+
+impl Core {
+    pub(crate) fn empty(policy: Arc<dyn AuthPolicy>) -> Self {
+        Self {
+            head: TreeHead::default(),
+            head_row: None,
+            rights: Rights::new(policy),
+            waiting: Waiting::default(),
+            authors: HashMap::new(),
+            stores: HashMap::new(),
+            infos: HashMap::new(),
+            chain_tips: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn load(policy: Arc<dyn AuthPolicy>, reader: &dyn Snapshot, keys: TreeKeys) -> Result<Self> {
+        let (row, head) =
+            read::head(reader, keys)?.ok_or_else(|| corrupt("a tree", "its head is missing"))?;
+        let mut core = Self::empty(policy.clone());
+        core.rights = Rights::load(policy, reader, keys)?;
+        for_each_row(
+            Scan::prefix(&keys.stores()),
+            |scan| reader.scan(scan),
+            |(key, value)| {
+                let store =
+                    TreeKeys::store_in(&key).ok_or_else(|| corrupt("a store", "its key is malformed"))?;
+                core.stores.insert(store, decode("a store's number", &value)?);
+                Ok(())
+            },
+        )?;
+        core.head = head;
+        core.head_row = Some(row);
+        Ok(core)
+    }
+
+    /// What is known of an entry that is held.
+    pub(crate) fn info(&mut self, reader: &dyn Snapshot, keys: TreeKeys, id: &Id) -> Result<Option<Info>> {
+        if let Some(info) = self.infos.get(id) {
+            return Ok(Some(info.clone()));
+        }
+        let Some((arrival, flags, entry)) = read::numbered_entry(reader, keys, id)? else { return Ok(None) };
+        let info = Info::of(&entry, arrival, flags);
+        self.remember(*id, info.clone());
+        Ok(Some(info))
+    }
+
+    pub(crate) fn remember(&mut self, id: Id, info: Info) {
+        if self.infos.len() >= INFOS_MAX {
+            self.infos.clear();
+        }
+        self.infos.insert(id, info);
+    }
+
+    pub(crate) fn forget_infos(&mut self) {
+        self.infos.clear();
+    }
+
+    pub(crate) fn author_no(
+        &mut self,
+        reader: &dyn Snapshot,
+        keys: TreeKeys,
+        author: &PublicKey,
+    ) -> Result<Option<AuthorNo>> {
+        if let Some(number) = self.authors.get(author) {
+            return Ok(Some(*number));
+        }
+        let number = read::author_no(reader, keys, author)?;
+        if let Some(number) = number {
+            self.remember_author(*author, number);
+        }
+        Ok(number)
+    }
+
+    pub(crate) fn remember_author(&mut self, author: PublicKey, number: AuthorNo) {
+        if self.authors.len() >= CHAIN_TIPS_MAX {
+            self.authors.clear();
+        }
+        self.authors.insert(author, number);
+    }
+
+    pub(crate) fn remember_chain_tip(&mut self, author: PublicKey, tip: ChainTip) {
+        if self.chain_tips.len() >= CHAIN_TIPS_MAX {
+            self.chain_tips.clear();
+        }
+        let known = self.chain_tips.entry(author).or_insert(tip);
+        if (known.seq, known.id) < (tip.seq, tip.id) {
+            *known = tip;
+        }
+    }
+
+    /// The author's last entry that is held; of a forked chain the longer branch.
+    pub(crate) fn chain_tip(
+        &mut self,
+        reader: &dyn Snapshot,
+        keys: TreeKeys,
+        author: &PublicKey,
+    ) -> Result<Option<ChainTip>> {
+        if let Some(tip) = self.chain_tips.get(author) {
+            return Ok(Some(*tip));
+        }
+        let Some(number) = self.author_no(reader, keys, author)? else { return Ok(None) };
+        let last = reader.scan(&Scan::prefix(&keys.chains_of(number)).backward().limit(1))?;
+        let Some((key, _)) = last.rows.first() else { return Ok(None) };
+        let (seq, arrival) =
+            TreeKeys::chain_in(key).ok_or_else(|| corrupt("an author's chain", "its key is malformed"))?;
+        let (_, entry) = read::entry_at(reader, keys, arrival)?
+            .ok_or_else(|| corrupt("an author's chain", "it names an entry that isn't held"))?;
+        let tip = ChainTip { id: entry.id(), seq, clock: entry.header().clock };
+        self.remember_chain_tip(*author, tip);
+        Ok(Some(tip))
+    }
+
+    /// The heads of rights operations that an entry whose parents have these has in its past.
+    pub(crate) fn rights_behind<'a>(
+        &self,
+        parents: impl IntoIterator<Item = &'a Arc<[Id]>> + Clone,
+    ) -> Option<Arc<[Id]>> {
+        let mut rest = parents.clone().into_iter();
+        let first = rest.next()?;
+        if rest.all(|heads| heads == first) {
+            return Some(first.clone());
+        }
+        let mut heads: Vec<Id> = parents.into_iter().flat_map(|heads| heads.iter().copied()).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        self.rights.reduce(&heads).map(Arc::from)
+    }
+}
+
+impl Info {
+    pub(crate) fn of(entry: &eidetica_kernel::SignedEntry, arrival: Arrival, flags: Flags) -> Self {
+        let header = entry.header();
+        let is_op = header.store(eidetica_kernel::entry::RIGHTS_STORE).is_some();
+        let rights = if is_op { Arc::from([entry.id()]) } else { Arc::from(&header.rights[..]) };
+        Self {
+            arrival,
+            clock: header.clock,
+            author: header.author,
+            author_seq: header.author_seq,
+            rights,
+            flags,
+        }
+    }
+}
+
+/// One tree.
+pub(crate) struct Tree {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: Id,
+    pub(crate) keys: TreeKeys,
+    pub(crate) core: Mutex<Core>,
+    /// The next arrival number: whoever watches it reads the arrival log up to there.
+    changes: watch::Sender<Arrival>,
+    /// Becomes `true` when the instance closes or the tree is removed.
+    ended: watch::Sender<bool>,
+}
+
+impl Tree {
+    pub(crate) fn new(shared: Arc<Shared>, id: Id, number: TreeNo, core: Core) -> Self {
+        let changes = watch::Sender::new(core.head.next_arrival);
+        Self {
+            shared,
+            id,
+            keys: TreeKeys(number),
+            core: Mutex::new(core),
+            changes,
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn load(
+        shared: Arc<Shared>,
+        id: Id,
+        number: TreeNo,
+        policy: Arc<dyn AuthPolicy>,
+    ) -> Result<Self> {
+        let core = Core::load(policy, &*shared.live, TreeKeys(number))?;
+        let tree = Self::new(shared, id, number, core);
+        tree.settle()?;
+        Ok(tree)
+    }
+
+    /// Derives again what an interrupted or outdated derivation left.
+    fn settle(&self) -> Result<()> {
+        let mut core = self.core.lock();
+        self.finish_reevaluation(&mut core)?;
+        let stores: Vec<((String, String), StoreNo)> =
+            core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
+        for ((name, kind), number) in stores {
+            let state = self.store_state(&*self.shared.live, number)?;
+            if let Some(store) = self.shared.stores.get(&kind[..])
+                && state.semantics != store.semantics()
+            {
+                self.rebuild_store(&mut core, &name, &kind, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the summary anew: another process has written.
+    pub(crate) fn reload(&self, core: &mut Core) -> Result<()> {
+        let waiting = std::mem::take(&mut core.waiting);
+        *core = Core::load(core.rights.policy().clone(), &*self.shared.live, self.keys)?;
+        core.waiting = waiting;
+        Ok(())
+    }
+
+    pub(crate) fn store_state(&self, reader: &dyn Snapshot, store: StoreNo) -> Result<StoreState> {
+        let row = reader.get(&self.keys.store_state(store))?;
+        row.map_or_else(|| Ok(StoreState::default()), |row| decode("a store's state", &row))
+    }
+
+    /// A receiver that sees the next arrival number change.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arrival> {
+        self.changes.subscribe()
+    }
+
+    /// A receiver that sees the end of the tree's use.
+    pub(crate) fn watch_end(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    /// Tells those who watch that nothing more will come.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    pub(crate) fn announce(&self, next_arrival: Arrival) {
+        self.changes.send_replace(next_arrival);
+    }
+
+    pub(crate) fn head(&self) -> TreeHead {
+        self.core.lock().head.clone()
+    }
+
+    /// Who holds what now.
+    pub(crate) fn table(&self) -> Arc<RightsTable> {
+        self.core.lock().rights.table().clone()
+    }
+
+    /// Whether a grant or revocation speaks of `key` itself.
+    pub(crate) fn names(&self, key: &PublicKey) -> bool {
+        self.table().get(&eidetica_kernel::auth::Grantee::Key(*key)).is_some()
+    }
+
+    /// The operations that decide what these keys hold.
+    pub(crate) fn deciding_operations(&self, keys: &[PublicKey]) -> Vec<Id> {
+        let core = self.core.lock();
+        let nodes = core.rights.history().nodes();
+        let table = core.rights.table();
+        keys.iter().filter_map(|key| Some(nodes[table.standing(key)?.node].id)).collect()
+    }
+
+    /// Whether `key` may read it now.
+    pub(crate) fn may_read(&self, key: &PublicKey) -> bool {
+        let core = self.core.lock();
+        core.rights.policy().may_read(core.rights.table(), key)
+    }
+
+    pub(crate) fn resolve(&self, core: &mut Core, heads: &[Id]) -> Result<Arc<Frontier>> {
+        let chain = super::rights::Chain::new(&*self.shared.live, self.keys);
+        core.rights.frontier(heads, &chain)?.ok_or_else(|| corrupt("a tree", "rights operations are missing"))
+    }
+
+    /// The number and kind of the store with that name whose kind is linked first; what a reader opens.
+    pub(crate) fn store_no(&self, name: &str, kind: &str) -> Option<StoreNo> {
+        self.core.lock().stores.get(&(name.to_owned(), kind.to_owned())).copied()
+    }
+
+    /// Every store: name, kind, number; sorted.
+    pub(crate) fn store_list(&self) -> Vec<(String, String, StoreNo)> {
+        let core = self.core.lock();
+        let mut stores: Vec<_> =
+            core.stores.iter().map(|((name, kind), number)| (name.clone(), kind.clone(), *number)).collect();
+        stores.sort();
+        stores
+    }
+}
+
+/// A denial as an error of the caller's.
+pub(crate) fn denied(operation: &'static str, tree: &Id, reason: impl std::fmt::Display) -> Error {
+    Error::new(
+        eidetica_kernel::ErrorKind::PermissionDenied,
+        operation,
+        format_args!("the database {}", tree.short()),
+        reason,
+    )
+    .hint("ask an admin of the database for a grant, or use a key that has one")
+}

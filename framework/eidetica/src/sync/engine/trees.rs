@@ -1,0 +1,141 @@
+//! Which trees are kept in sync with whom, and syncing them now.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eidetica_kernel::scheduler::{Event, Preferences};
+use eidetica_kernel::{ErrorKind, Id, PublicKey, Result};
+
+use super::{Live, SyncEngine};
+use crate::engine::tree::Tree;
+use crate::sync::Address;
+use crate::sync::link::{Command, LinkHandle};
+use crate::sync::records::Rows;
+
+impl SyncEngine {
+    /// Tells the scheduler something; never waits. A full queue means it is busy with as much already.
+    pub(crate) fn tell(&self, event: Event) {
+        if let Event::PeerReset { peer } = &event {
+            // What it refused before says nothing of what it does now.
+            for (_, live) in self.live.lock().iter_mut().filter(|((of, _), _)| of == peer) {
+                live.refused = None;
+                live.resets += 1;
+            }
+        }
+        if self.events.try_send(event).is_err() {
+            tracing::warn!("the scheduler's queue is full; a later tick catches up");
+        }
+    }
+
+    /// `tree` is to be synced with `peer` from now on; remembered.
+    pub(crate) fn relate(&self, peer: &PublicKey, tree: &Id) -> Result<()> {
+        let inner = self.inner()?;
+        let new = Rows(&*inner.backend).change_relation(peer, tree, |record| {
+            let new = record.is_none();
+            Ok((Some(record.unwrap_or_default()), new))
+        })?;
+        if new {
+            self.related(peer, tree);
+        }
+        Ok(())
+    }
+
+    fn related(&self, peer: &PublicKey, tree: &Id) {
+        self.live.lock().entry((*peer, *tree)).or_default();
+        self.tell(Event::Related { peer: *peer, tree: *tree, preferences: Preferences::default() });
+        self.watch_tree(tree);
+    }
+
+    pub(crate) fn unrelate(&self, peer: &PublicKey, tree: &Id) -> Result<bool> {
+        let inner = self.inner()?;
+        let was = Rows(&*inner.backend).change_relation(peer, tree, |record| Ok((None, record.is_some())))?;
+        self.tell(Event::Unrelated { peer: *peer, tree: *tree });
+        self.live.lock().remove(&(*peer, *tree));
+        if let Some(link) = self.open_link(peer) {
+            let _ = link.commands.try_send(Command::Forget { tree: *tree });
+        }
+        Ok(was)
+    }
+
+    pub(crate) fn tree_appeared(&self, tree: &Arc<Tree>) {
+        let related = self.inner().and_then(|inner| Rows(&*inner.backend).relations(None));
+        if related.is_ok_and(|related| related.iter().any(|(_, of, _)| *of == tree.id)) {
+            self.watch_tree(&tree.id);
+        }
+    }
+
+    /// Tells the scheduler of every commit to a tree that is held.
+    pub(super) fn watch_tree(&self, tree: &Id) {
+        let mut watches = self.watches.lock();
+        if watches.contains_key(tree) {
+            return;
+        }
+        let Some(watched) = self.inner().ok().and_then(|inner| inner.trees.get(tree).ok().flatten()) else {
+            return;
+        };
+        let (engine, tree, mut changes) = (self.me.clone(), *tree, watched.watch());
+        let watching = async move {
+            while changes.changed().await.is_ok() {
+                let Some(engine) = engine.upgrade() else { return };
+                if !engine.all_live(&tree) {
+                    engine.tell(Event::Committed { tree });
+                }
+            }
+        };
+        watches.insert(tree, self.context().spawner.spawn("tree watch", Box::pin(watching)));
+    }
+
+    /// `true` if commits to the tree flow to every related peer already.
+    fn all_live(&self, tree: &Id) -> bool {
+        let live = self.live.lock();
+        let mut related = live.iter().filter(|((_, of), _)| of == tree).peekable();
+        related.peek().is_some() && related.all(|(_, live)| live.live)
+    }
+
+    /// Reconciles a tree with a peer now.
+    pub(crate) async fn sync_tree(self: &Arc<Self>, peer: &PublicKey, tree: &Id) -> Result<()> {
+        let link = match self.link_to(peer).await {
+            Ok(link) => link,
+            Err(error) => {
+                self.live.lock().entry((*peer, *tree)).or_default().attempts += 1;
+                return Err(error);
+            }
+        };
+        self.sync_over(&link, tree).await
+    }
+
+    /// Reconciles a tree with whoever is at an address, and keeps it in sync with them from then on.
+    pub(crate) async fn sync_at(self: &Arc<Self>, address: &Address, tree: &Id) -> Result<()> {
+        let newest = self.next_link.load(Ordering::Relaxed);
+        let link = self.reach(address).await?;
+        self.relate(&link.peer(), tree)?;
+        let done = self.sync_over(&link, tree).await;
+        if !gone_meanwhile(&link, newest, &done) {
+            return done;
+        }
+        let link = self.reach(address).await?;
+        self.relate(&link.peer(), tree)?;
+        self.sync_over(&link, tree).await
+    }
+
+    pub(crate) async fn sync_over(self: &Arc<Self>, link: &LinkHandle, tree: &Id) -> Result<()> {
+        let peer = link.peer();
+        self.live.lock().entry((peer, *tree)).or_default().attempts += 1;
+        let done = link.ask(|done| Command::Sync { tree: *tree, done }).await.and_then(|done| done);
+        if let Err(error) = &done {
+            self.live.lock().entry((peer, *tree)).or_default().last_error = Some(error.to_string());
+        }
+        done
+    }
+
+    pub(crate) fn live(&self, peer: &PublicKey, tree: &Id) -> Live {
+        self.live.lock().get(&(*peer, *tree)).cloned().unwrap_or_default()
+    }
+}
+
+/// `true` if it failed because a link that was open before turned out to have ended: that says nothing of the peer, and a new
+/// link is worth a try.
+fn gone_meanwhile(link: &LinkHandle, newest: u64, done: &Result<()>) -> bool {
+    let unreachable = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unreachable);
+    unreachable && link.number < newest && link.commands.is_closed()
+}

@@ -1,0 +1,678 @@
+//! One channel at work: messages in and out, the trees that are synced over it, and what others ask of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use eidetica_kernel::runtime::{Context, TaskGuard};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::admission;
+use super::engine::SyncEngine;
+use super::machine::{Answer, Ask, Output, Report, TreeMachine};
+use super::messages::{Admit, Admitted, List, Listed, MESSAGE_BYTES_MAX, Message, Refuse, kind};
+use super::storage::{self, ChannelFacts};
+use crate::channel::{
+    Channel, ChannelReceiver, ChannelSender, Class, Event, FLAG_COMPRESSED, Mux, Reason, decompress,
+};
+use crate::runtime::Runtime;
+
+/// Messages between a link's tasks.
+const QUEUE: usize = 8;
+/// How long what has arrived over a link may take to be persisted once the link is gone.
+const TAKING_IN_MAX: Duration = Duration::from_secs(5);
+/// Bytes of parts of messages that one link may hold.
+const PARTS_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
+/// How long a link that is asked to close may go on sending what is queued.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
+/// Commands that may wait for a link.
+pub(crate) const COMMANDS_MAX: usize = 256;
+
+/// What others ask of a link.
+pub(crate) enum Command {
+    /// Exchange a tree; answered when both sides have what the other had.
+    Sync { tree: Id, done: oneshot::Sender<Result<()>> },
+    /// Stop exchanging a tree.
+    Forget { tree: Id },
+    /// Answered with the round-trip time.
+    Ping { done: oneshot::Sender<Duration> },
+    /// Ask for rights.
+    Admit { admit: Box<Admit>, done: oneshot::Sender<Admitted> },
+    /// Ask which trees there are.
+    List { proofs: Vec<super::messages::Proof>, done: oneshot::Sender<Listed> },
+    /// End the link.
+    Close { reason: Reason },
+}
+
+/// A link, as the rest of the engine sees it.
+#[derive(Clone)]
+pub(crate) struct LinkHandle {
+    pub(crate) number: u64,
+    pub(crate) facts: ChannelFacts,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+/// A tree that is synced over this link.
+struct Stream {
+    machine: TreeMachine,
+    /// The stream that we send on.
+    out: Option<u32>,
+    /// The stream that the peer sends on.
+    inward: Option<u32>,
+    waiters: Vec<oneshot::Sender<Result<()>>>,
+    /// Why it ended, for those who wait.
+    failure: Option<Error>,
+    _watch: Option<TaskGuard>,
+    bytes: u64,
+}
+
+struct Driver {
+    engine: Weak<SyncEngine>,
+    runtime: Runtime,
+    facts: ChannelFacts,
+    compress: bool,
+    mux: Mux,
+    trees: HashMap<Id, Stream>,
+    /// Which tree a stream of the peer's is about.
+    inward: HashMap<u32, Id>,
+    /// Parts of a message of entries, by stream.
+    parts: HashMap<u32, BytesMut>,
+    answers: mpsc::Sender<(Id, Answer)>,
+    changed: mpsc::Sender<Id>,
+    deferred: Vec<(Id, Ask)>,
+    pings: Vec<oneshot::Sender<Duration>>,
+    admits: HashMap<u64, oneshot::Sender<Admitted>>,
+    lists: HashMap<u64, oneshot::Sender<Listed>>,
+    replies: mpsc::Sender<Message>,
+    next_request: u64,
+    /// Asked to close: once what is queued has gone out, or at this time.
+    closing: Option<(Reason, Duration)>,
+}
+
+/// Drives a channel until it ends.
+pub(crate) async fn run(
+    engine: Weak<SyncEngine>,
+    runtime: Runtime,
+    channel: Channel,
+    mut commands: mpsc::Receiver<Command>,
+) -> Result<()> {
+    let context = runtime.context.clone();
+    let config = channel.mux_config();
+    let facts = ChannelFacts { peer: channel.peer, session_id: channel.session_id, role: channel.role };
+    let (out, _writer) = spawn_writer(&context, channel.sender);
+    let (mut incoming, _reader) = spawn_reader(&context, channel.receiver);
+    let (answers, mut answered) = mpsc::channel(COMMANDS_MAX);
+    let (changed, mut changes) = mpsc::channel(COMMANDS_MAX);
+    let (replies, mut replied) = mpsc::channel(COMMANDS_MAX);
+    let mut driver = Driver {
+        engine,
+        runtime,
+        facts,
+        compress: channel.compression.is_some(),
+        mux: Mux::new(config, context.clock.monotonic()),
+        trees: HashMap::new(),
+        inward: HashMap::new(),
+        parts: HashMap::new(),
+        answers,
+        changed,
+        deferred: Vec::new(),
+        pings: Vec::new(),
+        admits: HashMap::new(),
+        lists: HashMap::new(),
+        replies,
+        next_request: 0,
+        closing: None,
+    };
+    let ended: Result<()> = loop {
+        driver.retry_deferred();
+        let now = context.clock.monotonic();
+        if let Some((reason, latest)) = driver.closing
+            && (driver.mux.bytes_queued() == 0 || latest <= now)
+        {
+            driver.mux.goodbye(reason, "asked to close");
+        }
+        let full = loop {
+            let Ok(permit) = out.try_reserve() else { break true };
+            match driver.mux.next_message() {
+                Some(message) => permit.send(message),
+                None => break false,
+            }
+        };
+        if driver.mux.is_ended() && !full {
+            break Ok(());
+        }
+        let closing = driver.closing.map(|(_, latest)| latest);
+        let deadline = driver.mux.next_deadline().into_iter().chain(closing).min();
+        let deadline = deadline.map(|deadline| deadline.saturating_sub(now));
+        tokio::select! {
+            message = incoming.recv() => match message {
+                Some(Ok(message)) => {
+                    match driver.mux.on_message(message, context.clock.monotonic()) {
+                        Ok(events) => for event in events {
+                            if let Err(error) = driver.event(event) {
+                                driver.mux.goodbye(Reason::Violation, error.reason());
+                                tracing::warn!(peer = %facts.peer, %error, "ending a link whose peer broke the protocol");
+                            }
+                        },
+                        Err(error) => {
+                            // The goodbye that says why.
+                            if let (Some(last), Ok(permit)) = (driver.mux.next_message(), out.try_reserve()) {
+                                permit.send(last);
+                            }
+                            break Err(error);
+                        }
+                    }
+                }
+                Some(Err(error)) => break Err(error),
+                None => break Ok(()),
+            },
+            Some((tree, answer)) = answered.recv() => driver.answer(tree, answer),
+            Some(tree) = changes.recv() => driver.changed(&tree),
+            Some(reply) = replied.recv() => driver.send_on(0, Class::Control, &reply),
+            command = commands.recv() => match command {
+                Some(command) => driver.command(command, context.clock.monotonic()),
+                None => {
+                    commands.close();
+                    driver.mux.goodbye(Reason::GoingAway, "the node stops");
+                }
+            },
+            permit = out.reserve(), if full => match permit {
+                Ok(permit) => if let Some(message) = driver.mux.next_message() { permit.send(message) },
+                Err(_) => break Ok(()),
+            },
+            () = sleep(&context, deadline) => {
+                if let Err(error) = driver.mux.on_tick(context.clock.monotonic()) {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    // From here on the link counts as gone: who needs one dials anew.
+    commands.close();
+    // What has arrived needn't come again: it is taken in although the link is gone.
+    tokio::select! {
+        () = driver.take_in(&mut answered) => {}
+        () = context.clock.sleep(TAKING_IN_MAX) => {}
+    }
+    let reason = match &ended {
+        Ok(()) => "the link ended".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let reporter = driver.engine.upgrade();
+    for (tree, stream) in driver.trees.drain() {
+        if let Some(engine) = &reporter {
+            let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() }.into();
+            engine.tree_ended(&facts.peer, &tree, stream.failure.as_ref().unwrap_or(&network));
+        }
+        for waiter in stream.waiters {
+            let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() };
+            let _ = waiter.send(Err(stream.failure.as_ref().map_or_else(|| network.into(), copy)));
+        }
+    }
+    ended
+}
+
+/// An error again, for a further waiter.
+pub(crate) fn copy(error: &Error) -> Error {
+    match error.sync_error() {
+        Some(sync) => sync.clone().into(),
+        None => Error::new(error.kind(), error.operation().to_owned(), error.subject(), error.reason()),
+    }
+}
+
+async fn sleep(context: &Context, duration: Option<Duration>) {
+    match duration {
+        Some(duration) => context.clock.sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn spawn_writer(context: &Context, mut sender: ChannelSender) -> (mpsc::Sender<Bytes>, TaskGuard) {
+    let (out, mut messages) = mpsc::channel::<Bytes>(QUEUE);
+    let task = context.spawner.spawn(
+        "link writer",
+        Box::pin(async move {
+            while let Some(message) = messages.recv().await {
+                if sender.send(message).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sender.close().await;
+        }),
+    );
+    (out, task)
+}
+
+fn spawn_reader(
+    context: &Context,
+    mut receiver: ChannelReceiver,
+) -> (mpsc::Receiver<Result<Bytes>>, TaskGuard) {
+    let (arrived, incoming) = mpsc::channel(QUEUE);
+    let task = context.spawner.spawn(
+        "link reader",
+        Box::pin(async move {
+            loop {
+                let message = match receiver.recv().await {
+                    Ok(Some(message)) => Ok(message),
+                    Ok(None) => return,
+                    Err(error) => Err(error),
+                };
+                let last = message.is_err();
+                if arrived.send(message).await.is_err() || last {
+                    return;
+                }
+            }
+        }),
+    );
+    (incoming, task)
+}
+
+impl Driver {
+    fn command(&mut self, command: Command, now: Duration) {
+        match command {
+            Command::Sync { tree, done } => {
+                self.stream(tree);
+                if let Some(stream) = self.trees.get_mut(&tree) {
+                    stream.waiters.push(done);
+                    let outputs = stream.machine.request();
+                    self.perform(tree, outputs);
+                }
+            }
+            Command::Forget { tree } => {
+                if self.trees.contains_key(&tree) {
+                    self.end_tree(&tree);
+                }
+            }
+            Command::Ping { done } => {
+                self.pings.push(done);
+                self.mux.ping(now);
+            }
+            Command::Admit { mut admit, done } => {
+                admit.request = self.request_number();
+                self.admits.insert(admit.request, done);
+                self.send_on(0, Class::Control, &Message::Admit(*admit));
+            }
+            Command::List { proofs, done } => {
+                let request = self.request_number();
+                self.lists.insert(request, done);
+                self.send_on(0, Class::Control, &Message::List(List { request, proofs }));
+            }
+            Command::Close { reason } => self.closing = Some((reason, now + CLOSING_MAX)),
+        }
+    }
+
+    fn request_number(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    /// The stream of a tree; made if there is none.
+    fn stream(&mut self, tree: Id) {
+        self.trees.entry(tree).or_insert_with(|| Stream {
+            machine: TreeMachine::new(),
+            out: None,
+            inward: None,
+            waiters: Vec::new(),
+            failure: None,
+            _watch: None,
+            bytes: 0,
+        });
+    }
+
+    fn event(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Opened { stream, body } => {
+                let Ok(tree) = <[u8; 32]>::try_from(&body[..]).map(Id::from_bytes) else {
+                    self.mux.reset(stream, Reason::Violation, "a stream is opened with a database's id");
+                    return Ok(());
+                };
+                self.stream(tree);
+                if let Some(known) = self.trees.get_mut(&tree) {
+                    if known.inward.is_some() {
+                        self.mux.reset(stream, Reason::Violation, "this database has a stream already");
+                        return Ok(());
+                    }
+                    known.inward = Some(stream);
+                    self.inward.insert(stream, tree);
+                }
+            }
+            Event::Frame { stream, kind, flags, body } => {
+                let cost = body.len();
+                let body =
+                    if flags == FLAG_COMPRESSED { decompress(&body, MESSAGE_BYTES_MAX)? } else { body };
+                self.frame(stream, kind, body, cost)?;
+            }
+            Event::Closed { stream } | Event::Reset { stream, .. } => {
+                let refused = matches!(event, Event::Reset { reason: Reason::Refused, .. });
+                self.parts.remove(&stream);
+                let ours =
+                    self.trees.iter().find(|(_, known)| known.out == Some(stream)).map(|(tree, _)| *tree);
+                if let Some(tree) = self.inward.remove(&stream).or(ours) {
+                    if refused && let Some(known) = self.trees.get_mut(&tree) {
+                        let outputs = known.machine.message(Message::Refuse(Refuse::NotForYou), 0);
+                        self.perform(tree, outputs);
+                    }
+                    self.end_tree(&tree);
+                }
+            }
+            Event::Unsupported { .. } => {}
+            Event::Pong { rtt } => {
+                for waiter in self.pings.drain(..) {
+                    let _ = waiter.send(rtt);
+                }
+            }
+            Event::Goodbye { reason, text } => {
+                tracing::debug!(peer = %self.facts.peer, ?reason, text, "the peer ended the link");
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, stream: u32, frame_kind: u8, body: Bytes, cost: usize) -> Result<()> {
+        if frame_kind == kind::PART {
+            let held: usize = self.parts.values().map(BytesMut::len).sum();
+            let parts = self.parts.entry(stream).or_default();
+            if parts.len() + body.len() > MESSAGE_BYTES_MAX || held + body.len() > PARTS_BYTES_MAX {
+                return Err(super::messages::broken("its parts are too long together"));
+            }
+            parts.extend_from_slice(&body);
+            // The credit of parts comes back at once: what they may add up to is bounded above.
+            self.mux.consumed(stream, cost);
+            return Ok(());
+        }
+        let parts = if frame_kind == kind::ENTRIES { self.parts.remove(&stream) } else { None };
+        let body = match parts {
+            Some(mut parts) if parts.len() + body.len() <= MESSAGE_BYTES_MAX => {
+                parts.extend_from_slice(&body);
+                parts.freeze()
+            }
+            Some(_) => return Err(super::messages::broken("its parts are too long together")),
+            None => body,
+        };
+        let Some(message) = Message::decode(frame_kind, &body)? else {
+            self.mux.consumed(stream, cost);
+            return self.mux.unsupported(stream, frame_kind);
+        };
+        if stream == 0 {
+            self.mux.consumed(0, cost);
+            return self.control(message);
+        }
+        let Some(tree) = self.inward.get(&stream).copied() else {
+            self.mux.consumed(stream, cost);
+            return Ok(());
+        };
+        if let Some(known) = self.trees.get_mut(&tree) {
+            known.bytes += body.len() as u64;
+            let outputs = known.machine.message(message, cost);
+            self.perform(tree, outputs);
+        }
+        Ok(())
+    }
+
+    /// A message about no tree's stream.
+    fn control(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Admit(admit) => {
+                self.reply(move |engine, facts| Message::Admitted(admission::decide(engine, facts, admit)))
+            }
+            Message::List(list) => {
+                self.reply(move |engine, facts| Message::Listed(admission::list(engine, facts, list)))
+            }
+            Message::Admitted(admitted) => {
+                if let Some(waiter) = self.admits.remove(&admitted.request) {
+                    let _ = waiter.send(admitted);
+                }
+            }
+            Message::Listed(listed) => {
+                if let Some(waiter) = self.lists.remove(&listed.request) {
+                    let _ = waiter.send(listed);
+                }
+            }
+            _ => return Err(super::messages::broken("it belongs to a database's stream")),
+        }
+        Ok(())
+    }
+
+    /// Answers a request off this task.
+    fn reply(&self, answer: impl FnOnce(&SyncEngine, &ChannelFacts) -> Message + Send + 'static) {
+        let (engine, facts, replies) = (self.engine.clone(), self.facts, self.replies.clone());
+        let Some(permit) = replies.try_reserve_owned().ok() else { return };
+        self.runtime.detach_blocking(move || {
+            if let Some(engine) = engine.upgrade() {
+                permit.send(answer(&engine, &facts));
+            }
+        });
+    }
+
+    async fn take_in(&mut self, answered: &mut mpsc::Receiver<(Id, Answer)>) {
+        while self.trees.values().any(|known| known.machine.is_taking_in()) {
+            let Some((tree, answer)) = answered.recv().await else { return };
+            self.answer(tree, answer);
+        }
+    }
+
+    fn answer(&mut self, tree: Id, answer: Answer) {
+        if let Some(known) = self.trees.get_mut(&tree) {
+            let outputs = known.machine.answer(answer);
+            self.perform(tree, outputs);
+        }
+    }
+
+    fn changed(&mut self, tree: &Id) {
+        if let Some(known) = self.trees.get_mut(tree) {
+            let outputs = known.machine.tree_changed();
+            self.perform(*tree, outputs);
+        }
+    }
+
+    fn perform(&mut self, tree: Id, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send { message, live } => self.send(tree, message, live),
+                Output::Ask(ask) => self.ask(tree, ask),
+                Output::Consumed(cost) => {
+                    if let Some(stream) = self.trees.get(&tree).and_then(|known| known.inward) {
+                        self.mux.consumed(stream, cost);
+                    }
+                }
+                Output::Report(report) => self.report(tree, report),
+                Output::End => self.end_tree(&tree),
+            }
+        }
+    }
+
+    fn send(&mut self, tree: Id, message: Message, live: bool) {
+        let Some(known) = self.trees.get_mut(&tree) else { return };
+        let stream = match known.out {
+            Some(stream) => stream,
+            None if matches!(message, Message::Refuse(_)) => {
+                if let Some(inward) = known.inward.take() {
+                    self.inward.remove(&inward);
+                    self.mux.reset(inward, Reason::Refused, "");
+                }
+                return;
+            }
+            None => match self.mux.open(Bytes::copy_from_slice(tree.as_bytes())) {
+                Ok(stream) => {
+                    known.out = Some(stream);
+                    stream
+                }
+                Err(error) => {
+                    known.failure = Some(error);
+                    return self.end_tree(&tree);
+                }
+            },
+        };
+        let class = match &message {
+            Message::Entries(_) | Message::Piece(_) if live => Class::Live,
+            Message::Entries(_) | Message::Piece(_) => Class::Bulk,
+            _ => Class::Control,
+        };
+        // Order matters within a stream: `Settled` and the like must not overtake entries.
+        let class = if matches!(message, Message::Settled(_)) { Class::Bulk } else { class };
+        self.send_on(stream, class, &message);
+    }
+
+    fn send_on(&mut self, stream: u32, class: Class, message: &Message) {
+        let pushed = message.encode(self.compress).and_then(|(kind, body)| {
+            let bytes_max = self.mux.body_bytes_max();
+            let mut rest = body;
+            while rest.len() > bytes_max {
+                self.mux.push(stream, class, kind::PART, 0, rest.split_to(bytes_max))?;
+            }
+            self.mux.push(stream, class, kind, 0, rest)
+        });
+        if let Err(error) = pushed
+            && error.kind() != ErrorKind::Closed
+        {
+            tracing::warn!(peer = %self.facts.peer, %error, "a message couldn't be sent");
+            self.mux.goodbye(Reason::Failed, "a message couldn't be sent");
+        }
+    }
+
+    fn ask(&mut self, tree: Id, ask: Ask) {
+        let out = self.trees.get(&tree).and_then(|known| known.out);
+        if ask.produces() && out.is_some_and(|out| !self.mux.is_writable(out)) {
+            self.deferred.push((tree, ask));
+            return;
+        }
+        let (engine, facts, answers) = (self.engine.clone(), self.facts, self.answers.clone());
+        let answer = self.runtime.blocking("syncing", move || {
+            let engine = engine.upgrade().ok_or(SyncError::InstanceDropped)?;
+            let inner = engine.inner()?;
+            Ok(storage::answer(&inner, &facts, &tree, ask))
+        });
+        self.runtime.detach(async move {
+            let answer = answer.await.unwrap_or_else(|error| Answer::Failed(error.to_string()));
+            let _ = answers.send((tree, answer)).await;
+        });
+    }
+
+    fn retry_deferred(&mut self) {
+        for (tree, ask) in std::mem::take(&mut self.deferred) {
+            if self.trees.contains_key(&tree) {
+                self.ask(tree, ask);
+            }
+        }
+    }
+
+    fn report(&mut self, tree: Id, report: Report) {
+        let peer = self.facts.peer;
+        let Some(known) = self.trees.get_mut(&tree) else { return };
+        let Some(engine) = self.engine.upgrade() else { return };
+        match report {
+            Report::Proven => engine.proven(&peer, &tree),
+            Report::Received { entries, last } => {
+                known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
+                engine.received(&peer, &tree, entries, last);
+            }
+            Report::Acknowledged { entries, last } => engine.acknowledged(&peer, &tree, entries, last),
+            Report::InSync { round } => {
+                tracing::debug!(%peer, tree = %tree.short(), round, "in sync");
+                known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
+                // What was committed before the watch began isn't announced by it.
+                let _ = self.changed.try_send(tree);
+                let bytes = std::mem::take(&mut known.bytes);
+                for waiter in known.waiters.drain(..) {
+                    let _ = waiter.send(Ok(()));
+                }
+                engine.in_sync(&peer, &tree, bytes);
+            }
+            Report::Refused(refuse) => {
+                let operation = format!("syncing the database {}", tree.short());
+                known.failure = Some(match refuse {
+                    Refuse::NotForYou => {
+                        SyncError::PermissionDenied { peer: peer.to_string(), operation }.into()
+                    }
+                    Refuse::Busy => {
+                        SyncError::Network { peer: peer.to_string(), reason: "it is busy".to_owned() }.into()
+                    }
+                    Refuse::Broken(reason) => {
+                        SyncError::ProtocolMismatch { peer: peer.to_string(), reason }.into()
+                    }
+                    Refuse::Failed => {
+                        SyncError::Network { peer: peer.to_string(), reason: "it failed there".to_owned() }
+                            .into()
+                    }
+                });
+            }
+            Report::NotBefore(time) => {
+                let difference = time.since(self.runtime.context.clock.wall());
+                let difference = difference + eidetica_kernel::clock::CLOCK_SKEW_MAX;
+                let skew = SyncError::ClockSkew { peer: peer.to_string(), difference };
+                tracing::warn!(%peer, tree = %tree.short(), "{skew}");
+                known.failure = Some(skew.into());
+            }
+            Report::Diverged(store) => {
+                let diverged = SyncError::StateDiverged { peer, tree, store };
+                tracing::error!("{diverged}");
+                known.failure = Some(diverged.into());
+            }
+            Report::Failed(reason) => {
+                tracing::warn!(%peer, tree = %tree.short(), reason, "a database's sync ended");
+                known.failure = Some(SyncError::ProtocolMismatch { peer: peer.to_string(), reason }.into());
+            }
+        }
+    }
+
+    fn end_tree(&mut self, tree: &Id) {
+        let Some(stream) = self.trees.remove(tree) else { return };
+        if let Some(inward) = stream.inward {
+            self.inward.remove(&inward);
+            self.mux.close(inward);
+        }
+        if let Some(out) = stream.out {
+            self.mux.close(out);
+        }
+        let failure = stream.failure.unwrap_or_else(|| {
+            let reason = "the peer ended the database's sync".to_owned();
+            SyncError::Network { peer: self.facts.peer.to_string(), reason }.into()
+        });
+        for waiter in stream.waiters {
+            let _ = waiter.send(Err(copy(&failure)));
+        }
+        if let Some(engine) = self.engine.upgrade() {
+            engine.tree_ended(&self.facts.peer, tree, &failure);
+        }
+    }
+}
+
+/// Tells the driver when entries of a tree appear.
+fn watch(engine: &Arc<SyncEngine>, changed: &mpsc::Sender<Id>, tree: Id) -> TaskGuard {
+    let changed = changed.clone();
+    let watched =
+        engine.inner().ok().and_then(|inner| inner.trees.get(&tree).ok().flatten()).map(|tree| tree.watch());
+    engine.context().spawner.spawn(
+        "tree watch",
+        Box::pin(async move {
+            let Some(mut watched) = watched else { return };
+            while watched.changed().await.is_ok() {
+                if changed.send(tree).await.is_err() {
+                    return;
+                }
+            }
+        }),
+    )
+}
+
+/// Whom a link leads to.
+impl LinkHandle {
+    pub(crate) fn peer(&self) -> PublicKey {
+        self.facts.peer
+    }
+
+    /// Sends a command and waits for its answer.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+        let gone = || {
+            Error::from(SyncError::Network {
+                peer: self.peer().to_string(),
+                reason: "the link ended".to_owned(),
+            })
+        };
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}

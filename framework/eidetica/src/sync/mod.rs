@@ -1,0 +1,175 @@
+//! Talking to peers: transports, peers, tickets, and which databases are exchanged with whom.
+
+mod access;
+mod address;
+mod admission;
+mod engine;
+mod exchange;
+mod gap;
+mod handle;
+mod join;
+mod link;
+mod machine;
+mod messages;
+mod peers;
+mod records;
+mod relations;
+mod storage;
+mod ticket;
+pub mod transports;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use eidetica_kernel::transport::Address;
+use eidetica_kernel::{Result, Transport};
+pub use eidetica_kernel::{SyncError, Timestamp};
+
+pub use self::access::AuthParams;
+pub use self::address::ToAddress;
+pub use self::admission::Admission;
+pub(crate) use self::engine::SyncEngine;
+pub use self::exchange::TreeInfo;
+pub use self::handle::{SyncHandle, SyncPeerInfo, SyncStatus};
+pub use self::join::InviteOptions;
+pub use self::peers::{ConnectionState, PeerInfo, PeerStatus};
+use self::records::Rows;
+pub use self::relations::TreeSyncState;
+pub use self::ticket::Ticket;
+use crate::instance::Inner;
+
+/// The handle for everything that talks to peers; [`Instance::sync`](crate::Instance::sync) gives it.
+#[derive(Clone)]
+pub struct Sync {
+    inner: Arc<Inner>,
+    engine: Arc<SyncEngine>,
+}
+
+impl Sync {
+    pub(crate) fn new(inner: Arc<Inner>, engine: Arc<SyncEngine>) -> Self {
+        Self { inner, engine }
+    }
+
+    /// Enables the HTTP transport with its defaults; twice is harmless.
+    ///
+    /// # Errors
+    /// [`SyncError::InstanceDropped`].
+    #[cfg(feature = "http")]
+    pub fn enable_http_transport(&self) -> Result<()> {
+        self.add_transport(Box::new(eidetica_transport_http::HttpTransport::new()))
+    }
+
+    /// Enables a transport; a second one for the same address type is ignored.
+    ///
+    /// # Errors
+    /// [`SyncError::InstanceDropped`].
+    pub fn add_transport(&self, transport: Box<dyn Transport>) -> Result<()> {
+        self.inner.check_open()?;
+        self.engine.add_transport(Arc::from(transport));
+        Ok(())
+    }
+
+    /// Starts to accept links over every enabled transport. `address` is for those that bind one; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`SyncError::NoTransportEnabled`], [`SyncError::ServerAlreadyRunning`], [`SyncError::ServerBind`].
+    pub fn start_server(&self, address: impl AsRef<str>) -> Result<()> {
+        let work = self.engine.clone().start_server(address.as_ref().to_owned());
+        self.inner.runtime.wait("starting the server", work).map(drop)
+    }
+
+    /// As [`Sync::start_server`].
+    ///
+    /// # Errors
+    /// As [`Sync::start_server`].
+    pub fn start_server_async(
+        &self,
+        address: impl AsRef<str>,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let work = self.engine.clone().start_server(address.as_ref().to_owned());
+        let started = self.inner.runtime.run("starting the server", work);
+        async move { started.await.map(drop) }
+    }
+
+    /// Stops accepting links, and ends those that were accepted. The same address binds again at once.
+    ///
+    /// # Errors
+    /// [`SyncError::ServerNotRunning`].
+    pub fn stop_server(&self) -> Result<()> {
+        self.engine.stop_server()
+    }
+
+    /// As [`Sync::stop_server`].
+    ///
+    /// # Errors
+    /// As [`Sync::stop_server`].
+    pub fn stop_server_async(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        std::future::ready(self.stop_server())
+    }
+
+    /// Whether links are accepted.
+    pub fn is_server_running(&self) -> bool {
+        self.engine.server_addresses().is_some()
+    }
+
+    /// The address of the first enabled transport, without its type.
+    ///
+    /// # Errors
+    /// [`SyncError::ServerNotRunning`].
+    pub fn get_server_address(&self) -> Result<String> {
+        let first = self.get_server_addresses()?.into_iter().next();
+        Ok(first.ok_or(SyncError::ServerNotRunning)?.address)
+    }
+
+    /// As [`Sync::get_server_address`].
+    ///
+    /// # Errors
+    /// As [`Sync::get_server_address`].
+    pub fn get_server_address_async(&self) -> impl Future<Output = Result<String>> + Send + use<> {
+        std::future::ready(self.get_server_address())
+    }
+
+    /// Every address at which links are accepted.
+    ///
+    /// # Errors
+    /// [`SyncError::ServerNotRunning`].
+    pub fn get_server_addresses(&self) -> Result<Vec<Address>> {
+        self.inner.check_open()?;
+        Ok(self.engine.server_addresses().ok_or(SyncError::ServerNotRunning)?)
+    }
+
+    /// Sets whether this node lets strangers in who ask without an invite.
+    pub fn set_admission(&self, admission: Admission) {
+        self.engine.set_admission(admission);
+    }
+
+    fn run<T, F>(
+        &self,
+        operation: &'static str,
+        work: F,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let open = self.inner.check_open();
+        self.inner.runtime.run(operation, async move {
+            open?;
+            work.await
+        })
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows(&*self.inner.backend)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.runtime.context.clock.wall()
+    }
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sync").field("addresses", &self.engine.server_addresses()).finish_non_exhaustive()
+    }
+}

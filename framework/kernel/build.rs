@@ -1,0 +1,3 @@
+//! Nothing to build: `links` in Cargo.toml wants this file.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! The program `eidetica`, as people and scripts use it: real processes on folders of their own.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod failures;
+mod lifetime;
+mod peers;
+mod real_data;
+mod support;
+mod values;

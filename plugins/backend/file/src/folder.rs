@@ -1,0 +1,160 @@
+//! The folder: who may enter, who holds it, and that it is whole.
+//!
+//! ```text
+//! lock      held with an advisory lock while the backend is open
+//! rows/     fjall's files; made under the name rows.new and renamed when complete
+//! ```
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use eidetica_kernel::error::{Error, ErrorKind, Result};
+
+use crate::failure::{corrupt, in_use, io_failure};
+
+const OPENING: &str = "opening";
+
+/// A folder held by this process; let go when dropped.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+impl Folder {
+    /// Makes the folder where there is none, and takes its lock.
+    pub(crate) fn hold(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|error| Error::io(OPENING, path.display(), error))?;
+        make_private(&path)?;
+        let lock_path = path.join("lock");
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+        let lock = open.open(&lock_path).map_err(|error| Error::io(OPENING, lock_path.display(), error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(in_use(OPENING, &path)),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io("locking", lock_path.display(), error)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where fjall's files are, or will be.
+    pub(crate) fn rows(&self) -> PathBuf {
+        self.path.join("rows")
+    }
+
+    /// An empty place to make fjall's files in; what an interrupted attempt left there is removed.
+    pub(crate) fn new_rows(&self) -> Result<PathBuf> {
+        let path = self.path.join("rows.new");
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("removing", path.display(), error))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Puts complete new rows into place, durably.
+    pub(crate) fn install_rows(&self, new: &Path) -> Result<()> {
+        fs::rename(new, self.rows()).map_err(|error| Error::io("renaming", new.display(), error))?;
+        #[cfg(unix)]
+        fs::File::open(&self.path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| Error::io("flushing", self.path.display(), error))?;
+        Ok(())
+    }
+
+    /// Looks for names that fjall takes for granted. Where it finds another it panics while it holds a lock, and its
+    /// destructor then aborts the process.
+    pub(crate) fn check_names(&self) -> Result<()> {
+        let rows = self.rows();
+        let number = |name: &str| name.parse::<u64>().is_ok();
+        let keyspace = |name: &str, is_folder: bool| !is_folder || number(name);
+        let journal = |name: &str, is_folder: bool| match Path::new(name).extension() {
+            Some(extension) if extension.eq_ignore_ascii_case("jnl") => {
+                !is_folder && name.strip_suffix(".jnl").is_some_and(number)
+            }
+            _ => true,
+        };
+        check_entries(&rows, journal)?;
+        check_entries(&rows.join("keyspaces"), keyspace)
+    }
+
+    /// Takes other users' rights to the files away; the folder itself is closed to them already.
+    pub(crate) fn restrict_files(&self) -> Result<()> {
+        #[cfg(unix)]
+        restrict(&self.path).map_err(|error| io_failure("restricting access to", &self.path, error))?;
+        Ok(())
+    }
+}
+
+fn check_entries(folder: &Path, allowed: impl Fn(&str, bool) -> bool) -> Result<()> {
+    let failed = |error| io_failure(OPENING, folder, error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_folder = !entry.file_type().map_err(failed)?.is_file();
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(|name| allowed(name, is_folder)) {
+            return Err(corrupt(OPENING, folder, format_args!("{name:?} doesn't belong there")));
+        }
+    }
+    Ok(())
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    if let Ok(found) = fs::metadata(path)
+        && !found.is_dir()
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            OPENING,
+            path.display(),
+            "it is a file, not a folder",
+        )
+        .hint("choose another path, or move the file away"));
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|error| Error::io("creating the folder", path.display(), error))?;
+    #[cfg(unix)]
+    set_mode(path, 0o700)
+        .map_err(|error| Error::io("restricting access to the folder", path.display(), error))?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn restrict(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        // Background work may have removed it meanwhile.
+        let result = if kind.is_dir() {
+            set_mode(&entry.path(), 0o700).and_then(|()| restrict(&entry.path()))
+        } else if kind.is_file() {
+            set_mode(&entry.path(), 0o600)
+        } else {
+            Ok(())
+        };
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! A real [`Context`]: tokio's tasks and clock, the system's randomness.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use eidetica_kernel::Timestamp;
+use eidetica_kernel::runtime::{BoxFuture, Clock, Context, Rng, Spawner, TaskGuard};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// A context whose tasks run on the tokio runtime that this is called from.
+///
+/// Its monotonic time is tokio's, so that it follows a paused clock.
+///
+/// ```
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// let context = runtime.block_on(async { eidetica_conformance::context::tokio_context() });
+/// assert_ne!(context.rng.array::<32>(), context.rng.array::<32>());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn tokio_context() -> Context {
+    Context {
+        spawner: Arc::new(TokioSpawner(Handle::current())),
+        clock: Arc::new(TokioClock(Instant::now())),
+        rng: Arc::new(SystemRng),
+    }
+}
+
+struct TokioSpawner(Handle);
+
+impl Spawner for TokioSpawner {
+    fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
+        let task = self.0.spawn(task).abort_handle();
+        TaskGuard::new(move || task.abort())
+    }
+}
+
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn wall(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+struct SystemRng;
+
+impl Rng for SystemRng {
+    fn fill(&self, buffer: &mut [u8]) {
+        if let Err(error) = getrandom::fill(buffer) {
+            panic!("the system gives no randomness: {error}");
+        }
+    }
+}

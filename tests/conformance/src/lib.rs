@@ -1,0 +1,5 @@
+//! The conformance kit: suites that a plugin of Eidetica runs against itself.
+
+pub mod backend;
+pub mod context;
+pub mod store;

@@ -1,0 +1,11 @@
+//! Tests of whole nodes live in `tests/`; here is what they share, and what the project's front page shows, compiled and run.
+
+pub mod node;
+pub mod proxy;
+pub mod seeded;
+pub mod state;
+pub mod websocket;
+
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+pub struct Readme;

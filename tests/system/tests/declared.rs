@@ -1,0 +1,158 @@
+//! Declared peers: what their handles say before, during and after a sync, and how access is asked for.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use eidetica::auth::Permission;
+use eidetica::sync::{Address, Admission, AuthParams, ConnectionState, SyncError, SyncPeerInfo};
+use eidetica::{Database, Result};
+use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::proxy::{Proxy, Rules};
+
+fn declaration(a: &Node, database: &Database, address: &str) -> Result<SyncPeerInfo> {
+    Ok(SyncPeerInfo {
+        peer_pubkey: a.peer().to_string(),
+        tree_id: *database.root_id(),
+        addresses: vec![Address::http(address)?],
+        auth: None,
+        display_name: Some("A".to_owned()),
+    })
+}
+
+fn text(database: &Database, key: &str) -> Option<String> {
+    get(database, key).ok().and_then(|value| value.as_str().map(str::to_owned))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    here.grant(b.key()?, Permission::Write, 100)?;
+    set(&here, "greeting", "hello")?;
+    let proxy = Proxy::to(a.address()?).await.unwrap();
+    proxy.reset(Rules { refuse: true, ..Rules::default() });
+
+    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, &proxy.address())?)?;
+    until("a first attempt fails", || handle.status().is_ok_and(|status| status.next_retry.is_some())).await;
+    let before = handle.status()?;
+    assert!(!before.has_local_data);
+    assert_eq!(before.last_sync, None);
+    assert_eq!(before.connection, ConnectionState::Disconnected);
+    assert_eq!(before.entries_behind, 0, "nothing is here that the peer could lack");
+    assert!(before.last_error.is_some());
+    assert!(!before.locked);
+    let info = b.instance.sync()?.get_peer_info(a.peer())?.unwrap();
+    assert!(info.connection_attempts >= 1);
+    assert!(info.last_error.is_some());
+
+    proxy.reset(Rules::default());
+    b.instance.sync()?.reset_peer(a.peer())?;
+    within("the first sync", handle.wait_for_initial_sync()).await?;
+    let after = handle.status()?;
+    assert!(after.has_local_data);
+    assert!(after.last_sync.is_some());
+    assert_eq!(after.last_error, None);
+    assert_eq!(after.connection, ConnectionState::Connected);
+    assert_eq!(after.entries_behind, 0);
+    assert!(after.attempts >= 2);
+    assert_eq!(b.instance.sync()?.get_peer_info(a.peer())?.unwrap().last_error, None);
+
+    proxy.reset(Rules { refuse: true, ..Rules::default() });
+    proxy.cut();
+    until("the link is gone", || {
+        handle.status().is_ok_and(|status| status.connection == ConnectionState::Disconnected)
+    })
+    .await;
+    let there = b.user.open_database(here.root_id())?;
+    for number in 0..3 {
+        set(&there, &format!("offline {number}"), "written while apart")?;
+    }
+    assert_eq!(handle.status()?.entries_behind, 3);
+    proxy.reset(Rules::default());
+    b.instance.sync()?.reset_peer(a.peer())?;
+    until("the peer has what was written while apart", || {
+        handle.status().is_ok_and(|status| status.entries_behind == 0)
+    })
+    .await;
+    assert_eq!(text(&here, "offline 2").as_deref(), Some("written while apart"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    let mut wrong = declaration(&a, &here, &a.address()?)?;
+    wrong.peer_pubkey = "ed25519:abc123".to_owned();
+    let handle = b.instance.sync()?.register_sync_peer(wrong)?;
+    handle.add_address(Address::http("127.0.0.1:9")?)?;
+    let status = handle.status()?;
+    assert!(status.last_error.is_some_and(|error| error.contains("abc123")));
+    assert_eq!(status.attempts, 0);
+    let waited = within("a refusal", handle.wait_for_initial_sync()).await.unwrap_err();
+    assert!(matches!(waited.sync_error(), Some(SyncError::InvalidPublicKey { .. })), "{waited}");
+    assert!(b.instance.sync()?.list_peers()?.is_empty());
+    handle.cancel()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, &a.address()?)?)?;
+    let refused = within("a refusal", handle.wait_for_initial_sync()).await.unwrap_err();
+    assert!(matches!(refused.sync_error(), Some(SyncError::PermissionDenied { .. })), "{refused}");
+    assert!(!handle.status()?.has_local_data);
+    handle.cancel()?;
+    let gone = handle.status().unwrap_err();
+    assert!(matches!(gone.sync_error(), Some(SyncError::PeerNotFound(_))), "{gone}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_that_was_declared_is_asked_for_and_granted_up_to_the_cap() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
+    let here = a.create()?;
+    set(&here, "greeting", "hello")?;
+    // Lets the node's own key admit.
+    here.invite(Permission::Write, eidetica::sync::InviteOptions::default())?;
+    let mut declared = declaration(&a, &here, &a.address()?)?;
+    let auth = |permission| Some(AuthParams { key_name: "device_key".to_owned(), permission });
+    declared.auth = auth(Permission::Admin);
+    let sync = b.instance.sync()?;
+    let refused =
+        within("a refusal", sync.register_sync_peer(declared.clone())?.wait_for_initial_sync()).await;
+    assert!(refused.unwrap_err().is_permission_denied(), "asking above the cap grants nothing");
+    assert_eq!(here.permission_of(b.peer())?, None);
+
+    declared.auth = auth(Permission::Write);
+    let handle = sync.register_sync_peer(declared)?;
+    within("access", handle.wait_for_initial_sync()).await?;
+    assert_eq!(here.permission_of(b.peer())?, Some(Permission::Write));
+    let there = b.instance.load_database(here.root_id())?;
+    assert_eq!(text(&there, "greeting").as_deref(), Some("hello"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_access_by_address_admits_syncs_and_names_unknown_keys() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    set(&here, "greeting", "hello")?;
+    here.invite(Permission::Write, eidetica::sync::InviteOptions::default())?;
+    let sync = b.instance.sync()?;
+    let ask = |name: &'static str, permission| {
+        sync.sync_with_peer_for_bootstrap(a.address().unwrap(), here.root_id(), name, permission)
+    };
+    let unknown = within("an answer", ask("nobody's key", Permission::Write)).await.unwrap_err();
+    assert!(matches!(unknown.sync_error(), Some(SyncError::InvalidKeyName { .. })), "{unknown}");
+    a.instance.sync()?.set_admission(Admission::Deny);
+    let denied = within("an answer", ask("device_key", Permission::Write)).await.unwrap_err();
+    assert!(denied.is_permission_denied(), "{denied}");
+    a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
+    within("access", ask("device_key", Permission::Write)).await?;
+    let there = b.instance.load_database(here.root_id())?;
+    assert_eq!(text(&there, "greeting").as_deref(), Some("hello"));
+    Ok(())
+}

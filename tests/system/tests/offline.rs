@@ -1,0 +1,135 @@
+//! A replica that was away catches up, at a cost that follows the gap and not the history.
+
+#![allow(clippy::print_stdout, reason = "figures are for people")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use eidetica::auth::Permission;
+use eidetica::crdt::Value;
+use eidetica::{Database, Result};
+use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::proxy::{Proxy, Rules};
+use eidetica_system_tests::seeded::noise;
+use eidetica_system_tests::state::{assert_clean, state};
+
+/// Two nodes that share a database through a proxy; only B knows how to reach the other.
+struct Pair {
+    a: Node,
+    b: Node,
+    proxy: Proxy,
+    here: Database,
+    there: Database,
+}
+
+impl Pair {
+    async fn new() -> Result<Self> {
+        let (a, b) = (Node::http()?, Node::http()?);
+        let here = a.create()?;
+        here.grant(b.key()?, Permission::Write, 100)?;
+        let proxy = Proxy::to(a.address()?).await.unwrap();
+        let there = within("the first sync", b.fetch(&proxy.address(), here.root_id())).await?;
+        Ok(Self { a, b, proxy, here, there })
+    }
+
+    /// Ends the link; nobody reaches anybody until [`Pair::connect`].
+    async fn disconnect(&self) {
+        self.proxy.reset(Rules { refuse: true, ..Rules::default() });
+        self.proxy.cut();
+        until("both sides notice", || {
+            let connected = |node: &Node, peer: &Node| {
+                let info = node.instance.sync().unwrap().get_peer_info(peer.peer()).unwrap().unwrap();
+                info.connection_state.to_string() == "connected"
+            };
+            !connected(&self.a, &self.b) && !connected(&self.b, &self.a)
+        })
+        .await;
+    }
+
+    /// Syncs again, and gives the bytes that it took.
+    async fn connect(&self) -> Result<u64> {
+        self.proxy.reset(Rules::default());
+        let sync = self.b.instance.sync()?;
+        within("catching up", sync.sync_with_peer(self.proxy.address(), Some(self.here.root_id()))).await?;
+        until("both are equal", || state(&self.here).unwrap() == state(&self.there).unwrap()).await;
+        Ok(self.proxy.passed())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_offline_during_a_thousand_commits_catches_up() -> Result<()> {
+    let pair = Pair::new().await?;
+    pair.disconnect().await;
+    for number in 0..1_000 {
+        set(&pair.here, &format!("key {}", number % 300), number)?;
+    }
+    pair.connect().await?;
+    assert_eq!(get(&pair.there, "key 99")?, Value::from(999));
+    assert_eq!(pair.there.entry_count(), pair.here.entry_count());
+    assert_clean(&pair.there);
+    // And the link is live again, both ways.
+    set(&pair.there, "back", true)?;
+    until("the change arrives", || get(&pair.here, "back").is_ok()).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_write_while_apart_and_converge() -> Result<()> {
+    let pair = Pair::new().await?;
+    for round in 0..3 {
+        pair.disconnect().await;
+        for number in 0..100 {
+            set(&pair.here, &format!("a {round} {number}"), number)?;
+            set(&pair.there, &format!("b {round} {number}"), number)?;
+            set(&pair.here, "both", format!("a {round}"))?;
+            set(&pair.there, "both", format!("b {round}"))?;
+        }
+        pair.connect().await?;
+        assert_eq!(get(&pair.here, "both")?, get(&pair.there, "both")?);
+        assert_eq!(get(&pair.here, &format!("b {round} 99"))?, Value::from(99));
+        assert_eq!(get(&pair.there, &format!("a {round} 99"))?, Value::from(99));
+    }
+    assert_clean(&pair.here);
+    assert_clean(&pair.there);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_of_catching_up_follow_the_gap_and_not_the_history() -> Result<()> {
+    let pair = Pair::new().await?;
+    let value = |number: u64| Value::from(noise(number, 1_000));
+    let mut number = 0;
+    let mut write = |database: &Database, count: u64| -> Result<()> {
+        for _ in 0..count {
+            number += 1;
+            set(database, &number.to_string(), value(number))?;
+        }
+        Ok(())
+    };
+    let mut gaps = Vec::new();
+    // A history of 100, then of more than 1,000 entries; each time gaps of 0, 10 and 100 on either side.
+    for history in [100, 1_000] {
+        write(&pair.here, history)?;
+        pair.disconnect().await;
+        pair.connect().await?;
+        for gap in [0, 10, 100] {
+            pair.disconnect().await;
+            write(&pair.here, gap)?;
+            write(&pair.there, gap)?;
+            let bytes = pair.connect().await?;
+            println!(
+                "history {:>5}: {gap:>3} missing on either side, {bytes:>7} bytes",
+                pair.here.entry_count()
+            );
+            gaps.push(bytes);
+        }
+    }
+    let [short0, short10, short100, long0, long10, long100] = gaps[..] else { panic!("{gaps:?}") };
+    for (short, long) in [(short0, long0), (short10, long10), (short100, long100)] {
+        assert!(long < short + 8_000, "ten times the history costs {long} instead of {short} bytes");
+    }
+    // An entry is its kilobyte of noise and its header, signature and path around it.
+    for (gap, bytes, nothing) in [(20, long10, long0), (200, long100, long0)] {
+        assert!((bytes - nothing) / gap < 1_800, "{} bytes per missing entry", (bytes - nothing) / gap);
+    }
+    assert!(long0 < 10_000, "finding that nothing is missing costs {long0} bytes");
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Payloads of every size pass, and what a broken transfer has persisted isn't sent again.
+
+#![allow(clippy::print_stdout, reason = "figures are for people")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use eidetica::auth::Permission;
+use eidetica::crdt::Value;
+use eidetica::{Database, Result};
+use eidetica_system_tests::node::{Node, get, set, within};
+use eidetica_system_tests::proxy::{Proxy, Rules};
+use eidetica_system_tests::seeded::noise;
+use eidetica_system_tests::state::{assert_clean, state};
+
+const KIB: usize = 1_024;
+const MIB: usize = 1_024 * KIB;
+
+/// A database at `a` that `b` may write to.
+fn shared(a: &Node, b: &Node) -> Result<Database> {
+    let database = a.create()?;
+    database.grant(b.key()?, Permission::Write, 100)?;
+    Ok(database)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_from_one_byte_to_eight_mebibytes_pass_both_ways() -> Result<()> {
+    let sizes = [
+        1,
+        100,
+        32 * KIB - 1,
+        32 * KIB,
+        32 * KIB + 1,
+        60 * KIB,
+        60 * KIB + 1,
+        256 * KIB - 1,
+        256 * KIB,
+        256 * KIB + 1,
+        MIB,
+        8 * MIB,
+    ];
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = shared(&a, &b)?;
+    for size in sizes {
+        set(&here, &format!("first sync {size}"), Value::from(noise(size as u64, size)))?;
+    }
+    let there = within("the first sync", b.fetch(&a.address()?, here.root_id())).await?;
+    for size in sizes {
+        let found = get(&there, &format!("first sync {size}"))?;
+        assert!(found == Value::from(noise(size as u64, size)), "{size} bytes");
+    }
+    for size in sizes {
+        set(&there, &format!("back {size}"), Value::from(noise(1 + size as u64, size)))?;
+    }
+    within("the way back", b.instance.sync()?.sync_with_peer(a.address()?, Some(here.root_id()))).await?;
+    for size in sizes {
+        assert!(
+            get(&here, &format!("back {size}"))? == Value::from(noise(1 + size as u64, size)),
+            "{size} bytes"
+        );
+    }
+    assert_eq!(state(&here)?, state(&there)?);
+    assert_clean(&there);
+    Ok(())
+}
+
+/// The bytes that a first sync costs when it passes at once, and when it is cut halfway and begun again.
+async fn whole_and_cut(fill: impl Fn(&Database) -> Result<()>) -> Result<(u64, u64)> {
+    let (a, b, c) = (Node::http()?, Node::http()?, Node::http()?);
+    let here = shared(&a, &b)?;
+    here.grant(c.key()?, Permission::Write, 100)?;
+    fill(&here)?;
+    let proxy = Proxy::to(a.address()?).await.unwrap();
+    let there = within("the uncut sync", b.fetch(&proxy.address(), here.root_id())).await?;
+    let whole = proxy.passed();
+    assert_eq!(state(&here)?, state(&there)?);
+    b.instance.close()?;
+
+    proxy.reset(Rules { cut_after: Some(whole / 2), ..Rules::default() });
+    let cut = within("the cut sync", c.fetch(&proxy.address(), here.root_id())).await;
+    assert!(cut.is_err(), "it was cut at half of {whole} bytes");
+    let before = proxy.passed();
+    proxy.reset(Rules::default());
+    let there = within("the second attempt", c.fetch(&proxy.address(), here.root_id())).await?;
+    assert_eq!(state(&here)?, state(&there)?);
+    assert_clean(&there);
+    Ok((whole, before + proxy.passed()))
+}
+
+fn assert_resumed(what: &str, (whole, cut): (u64, u64)) {
+    println!("{what}: {whole} bytes uncut, {cut} bytes cut halfway ({:.3}x)", cut as f64 / whole as f64);
+    assert!(whole > 6_000_000, "it doesn't compress");
+    assert!(cut * 4 < whole * 5, "{what}: {cut} bytes, allowed are 1.25 x {whole}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_of_one_large_payload_that_was_cut_goes_on_where_it_was() -> Result<()> {
+    let bytes =
+        whole_and_cut(|database| set(database, "large", Value::from(noise(7, 6_000_000))).map(drop)).await?;
+    assert_resumed("one payload of 6 MB", bytes);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was() -> Result<()> {
+    let bytes = whole_and_cut(|database| {
+        for number in 0..1_000 {
+            set(database, &number.to_string(), Value::from(noise(number, 6_000)))?;
+        }
+        Ok(())
+    })
+    .await?;
+    assert_resumed("1,000 payloads of 6 kB", bytes);
+    Ok(())
+}
