@@ -49,6 +49,7 @@ impl Node {
     }
 
     fn open(backend: Box<dyn Backend>) -> Result<Self> {
+        log();
         let instance = Instance::open(backend)?.enable_sync()?;
         if instance.list_users()?.is_empty() {
             instance.create_user("user", None)?;
@@ -94,6 +95,12 @@ impl Node {
         self.instance.sync()?.sync_with_peer(address, Some(database)).await?;
         self.user.open_database(database)
     }
+}
+
+/// Shows what nodes log, as `RUST_LOG` asks for.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
 /// Sets one key of the store `data` in a transaction of its own.

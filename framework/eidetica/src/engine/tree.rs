@@ -330,12 +330,24 @@ impl Tree {
         self.table().get(&eidetica_kernel::auth::Grantee::Key(*key)).is_some()
     }
 
-    /// The operations that decide what these keys hold.
-    pub(crate) fn deciding_operations(&self, keys: &[PublicKey]) -> Vec<Id> {
-        let core = self.core.lock();
-        let nodes = core.rights.history().nodes();
-        let table = core.rights.table();
-        keys.iter().filter_map(|key| Some(nodes[table.standing(key)?.node].id)).collect()
+    /// How much of the arrival log these keys may read: all (`None`), or up to the last of the operations that decide what they
+    /// hold.
+    pub(crate) fn readable_until(&self, keys: &[PublicKey]) -> Result<Option<Arrival>> {
+        let deciding: Vec<Id> = {
+            let core = self.core.lock();
+            let table = core.rights.table();
+            if keys.iter().any(|key| core.rights.policy().may_read(table, key)) {
+                return Ok(None);
+            }
+            let nodes = core.rights.history().nodes();
+            keys.iter().filter_map(|key| Some(nodes[table.standing(key)?.node].id)).collect()
+        };
+        let mut end = 0;
+        for id in deciding {
+            let arrival = read::arrival_of(&*self.shared.live, self.keys, &id)?;
+            end = end.max(arrival.map_or(0, |arrival| arrival + 1));
+        }
+        Ok(Some(end))
     }
 
     /// Whether `key` may read it now.

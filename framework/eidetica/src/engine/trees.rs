@@ -179,14 +179,15 @@ impl Trees {
     /// Removes a tree with all its rows; a mark stays so that peers don't bring it back.
     pub(crate) fn remove(&self, id: &Id) -> Result<bool> {
         let Some(record) = self.record(id)?.filter(|record| !record.removed) else { return Ok(false) };
-        let open = self.open.lock().remove(id);
-        if let Some(tree) = open {
-            tree.end();
-        }
         let mut batch = Batch::new();
         let marked = TreeRecord { removed: true, ..record };
         batch.put(layout::tree_directory(id), encode("the tree directory", &marked)?);
         self.shared.backend.commit(batch)?;
+        // Behind the mark: before it, whoever asked for the tree in between would have opened it again.
+        let open = self.open.lock().remove(id);
+        if let Some(tree) = open {
+            tree.end();
+        }
         self.wipe(TreeKeys(marked.number))?;
         self.shared.backend.flush()?;
         Ok(true)

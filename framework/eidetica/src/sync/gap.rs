@@ -163,10 +163,11 @@ impl Plan {
         }
     }
 
-    /// The next arrival number to look at, and how far it may go on from there.
-    fn next(&mut self, next_arrival: Arrival) -> Option<Range<Arrival>> {
+    /// The next arrival number to look at, and how far it may go on from there; `end` and what follows stays.
+    fn next(&mut self, end: Arrival) -> Option<Range<Arrival>> {
         if let Some(first) = self.ranges.first() {
-            return Some(first.clone());
+            let within = first.start..first.end.min(end);
+            return (!within.is_empty()).then_some(within);
         }
         while let Some((start, end)) = self.skip.first_key_value().map(|(start, end)| (*start, *end)) {
             if self.tail < start {
@@ -175,7 +176,7 @@ impl Plan {
             self.tail = self.tail.max(end);
             self.skip.pop_first();
         }
-        let end = self.skip.first_key_value().map_or(next_arrival, |(start, _)| (*start).min(next_arrival));
+        let end = self.skip.first_key_value().map_or(end, |(start, _)| (*start).min(end));
         (self.tail < end).then_some(self.tail..end)
     }
 
@@ -189,19 +190,20 @@ impl Plan {
         }
     }
 
-    /// Reads the next entries to send, up to a message's worth; empty when nothing is left for now.
+    /// Reads the next entries to send, up to a message's worth, of those that arrived before `end`; empty when nothing is left
+    /// for now.
     ///
     /// Bytes of chunked payloads aren't read. The last entry of each author in the message has a signature that was
     /// checked by itself: where a stored copy is wrong, the message goes on to the author's next entry, which vouches for it.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where no such message can be made; those of the backend.
-    pub(crate) fn read(&mut self, tree: &Tree) -> Result<Vec<WireEntry>> {
+    pub(crate) fn read(&mut self, tree: &Tree, end: Option<Arrival>) -> Result<Vec<WireEntry>> {
         let start = self.clone();
         let mut larger = 1;
         loop {
             *self = start.clone();
-            let read = self.read_some(tree, larger)?;
+            let read = self.read_some(tree, larger, end)?;
             match wrong_end(tree, &read)? {
                 None => return Ok(read.into_iter().map(|read| read.wire).collect()),
                 Some(_) if larger < 4 => larger *= 2,
@@ -215,12 +217,13 @@ impl Plan {
         }
     }
 
-    fn read_some(&mut self, tree: &Tree, larger: usize) -> Result<Vec<Read>> {
+    fn read_some(&mut self, tree: &Tree, larger: usize, end: Option<Arrival>) -> Result<Vec<Read>> {
         let reader: Arc<dyn Snapshot> = tree.shared.live.clone();
         let mut entries = Vec::new();
         let mut bytes = 0;
         let next_arrival = tree.head().next_arrival;
-        while let Some(range) = self.next(next_arrival) {
+        let end = end.map_or(next_arrival, |end| end.min(next_arrival));
+        while let Some(range) = self.next(end) {
             let mut reached = range.start;
             let mut full = false;
             tree.for_each_entry(&*reader, range.start, range.end, |arrival, flags, entry| {

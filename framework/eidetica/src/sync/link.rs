@@ -27,6 +27,8 @@ const TAKING_IN_MAX: Duration = Duration::from_secs(5);
 const PARTS_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
 /// How long a link that is asked to close may go on sending what is queued.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
+/// Ended syncs of which what was received is still being taken in; of more than these it is dropped, and comes again.
+const ENDING_MAX: usize = 16;
 /// Commands that may wait for a link.
 pub(crate) const COMMANDS_MAX: usize = 256;
 
@@ -56,16 +58,29 @@ pub(crate) struct LinkHandle {
 
 /// A tree that is synced over this link.
 struct Stream {
+    /// Tells answers for it from those for an earlier sync of the same tree.
+    number: u64,
     machine: TreeMachine,
     /// The stream that we send on.
     out: Option<u32>,
     /// The stream that the peer sends on.
     inward: Option<u32>,
-    waiters: Vec<oneshot::Sender<Result<()>>>,
+    /// The peer has closed `out`.
+    peer_left: bool,
+    waiters: Vec<Waiter>,
     /// Why it ended, for those who wait.
     failure: Option<Error>,
     _watch: Option<TaskGuard>,
     bytes: u64,
+}
+
+/// Who waits for a tree's exchange.
+struct Waiter {
+    done: oneshot::Sender<Result<()>>,
+    /// The round at whose end the exchange is complete.
+    round: u32,
+    /// Our proofs went out before it asked: a refusal may be older than what made it ask.
+    joined: bool,
 }
 
 struct Driver {
@@ -75,13 +90,18 @@ struct Driver {
     compress: bool,
     mux: Mux,
     trees: HashMap<Id, Stream>,
+    next_stream: u64,
+    /// Machines whose sync has ended, while what they received before is taken in.
+    ending: HashMap<u64, (Id, TreeMachine)>,
+    /// Streams of ours that were closed, as long as frames wait on them: a new one for the same tree must not overtake these.
+    draining: HashMap<Id, u32>,
     /// Which tree a stream of the peer's is about.
     inward: HashMap<u32, Id>,
     /// Parts of a message of entries, by stream.
     parts: HashMap<u32, BytesMut>,
-    answers: mpsc::Sender<(Id, Answer)>,
+    answers: mpsc::Sender<(Id, u64, Answer)>,
     changed: mpsc::Sender<Id>,
-    deferred: Vec<(Id, Ask)>,
+    deferred: Vec<(Id, u64, Ask)>,
     pings: Vec<oneshot::Sender<Duration>>,
     admits: HashMap<u64, oneshot::Sender<Admitted>>,
     lists: HashMap<u64, oneshot::Sender<Listed>>,
@@ -113,6 +133,9 @@ pub(crate) async fn run(
         compress: channel.compression.is_some(),
         mux: Mux::new(config, context.clock.monotonic()),
         trees: HashMap::new(),
+        next_stream: 0,
+        ending: HashMap::new(),
+        draining: HashMap::new(),
         inward: HashMap::new(),
         parts: HashMap::new(),
         answers,
@@ -126,7 +149,6 @@ pub(crate) async fn run(
         closing: None,
     };
     let ended: Result<()> = loop {
-        driver.retry_deferred();
         let now = context.clock.monotonic();
         if let Some((reason, latest)) = driver.closing
             && (driver.mux.bytes_queued() == 0 || latest <= now)
@@ -137,7 +159,13 @@ pub(crate) async fn run(
             let Ok(permit) = out.try_reserve() else { break true };
             match driver.mux.next_message() {
                 Some(message) => permit.send(message),
-                None => break false,
+                // What waited for room may go on now.
+                None => {
+                    drop(permit);
+                    if !driver.retry_deferred() {
+                        break false;
+                    }
+                }
             }
         };
         if driver.mux.is_ended() && !full {
@@ -168,7 +196,7 @@ pub(crate) async fn run(
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
             },
-            Some((tree, answer)) = answered.recv() => driver.answer(tree, answer),
+            Some((tree, number, answer)) = answered.recv() => driver.answer(tree, number, answer),
             Some(tree) = changes.recv() => driver.changed(&tree),
             Some(reply) = replied.recv() => driver.send_on(0, Class::Control, &reply),
             command = commands.recv() => match command {
@@ -208,7 +236,7 @@ pub(crate) async fn run(
         }
         for waiter in stream.waiters {
             let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() };
-            let _ = waiter.send(Err(stream.failure.as_ref().map_or_else(|| network.into(), copy)));
+            let _ = waiter.done.send(Err(stream.failure.as_ref().map_or_else(|| network.into(), copy)));
         }
     }
     ended
@@ -272,16 +300,11 @@ fn spawn_reader(
 impl Driver {
     fn command(&mut self, command: Command, now: Duration) {
         match command {
-            Command::Sync { tree, done } => {
-                self.stream(tree);
-                if let Some(stream) = self.trees.get_mut(&tree) {
-                    stream.waiters.push(done);
-                    let outputs = stream.machine.request();
-                    self.perform(tree, outputs);
-                }
-            }
+            Command::Sync { tree, done } => self.sync(tree, vec![done]),
             Command::Forget { tree } => {
-                if self.trees.contains_key(&tree) {
+                if let Some(known) = self.trees.get_mut(&tree) {
+                    let reason = "it is kept in sync with this peer no longer";
+                    known.failure = Some(Error::new(ErrorKind::Closed, "syncing the database", tree, reason));
                     self.end_tree(&tree);
                 }
             }
@@ -303,6 +326,18 @@ impl Driver {
         }
     }
 
+    /// Begins an exchange of a tree, or another round of the one under way.
+    fn sync(&mut self, tree: Id, waiting: Vec<oneshot::Sender<Result<()>>>) {
+        self.stream(tree);
+        if let Some(stream) = self.trees.get_mut(&tree) {
+            let joined = stream.machine.is_introduced();
+            let round = stream.machine.next_round();
+            stream.waiters.extend(waiting.into_iter().map(|done| Waiter { done, round, joined }));
+            let outputs = stream.machine.request();
+            self.perform(tree, outputs);
+        }
+    }
+
     fn request_number(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request
@@ -310,24 +345,34 @@ impl Driver {
 
     /// The stream of a tree; made if there is none.
     fn stream(&mut self, tree: Id) {
-        self.trees.entry(tree).or_insert_with(|| Stream {
+        let number = self.next_stream;
+        let fresh = || Stream {
+            number,
             machine: TreeMachine::new(),
             out: None,
             inward: None,
+            peer_left: false,
             waiters: Vec::new(),
             failure: None,
             _watch: None,
             bytes: 0,
-        });
+        };
+        self.trees.entry(tree).or_insert_with(fresh);
+        self.next_stream += 1;
     }
 
     fn event(&mut self, event: Event) -> Result<()> {
+        tracing::trace!(role = ?self.facts.role, ?event, "link");
         match event {
             Event::Opened { stream, body } => {
                 let Ok(tree) = <[u8; 32]>::try_from(&body[..]).map(Id::from_bytes) else {
                     self.mux.reset(stream, Reason::Violation, "a stream is opened with a database's id");
                     return Ok(());
                 };
+                // It ended this database's sync and begins anew; what it had still to say of the old one is on its way.
+                if self.trees.get(&tree).is_some_and(|known| known.peer_left) {
+                    self.end_tree(&tree);
+                }
                 self.stream(tree);
                 if let Some(known) = self.trees.get_mut(&tree) {
                     if known.inward.is_some() {
@@ -349,12 +394,23 @@ impl Driver {
                 self.parts.remove(&stream);
                 let ours =
                     self.trees.iter().find(|(_, known)| known.out == Some(stream)).map(|(tree, _)| *tree);
+                if matches!(event, Event::Closed { .. })
+                    && let Some(known) = ours.and_then(|tree| self.trees.get_mut(&tree))
+                    && known.inward.is_some()
+                {
+                    // It takes no more; why, it says on its own stream, whose close follows.
+                    known.peer_left = true;
+                    return Ok(());
+                }
                 if let Some(tree) = self.inward.remove(&stream).or(ours) {
-                    if refused && let Some(known) = self.trees.get_mut(&tree) {
-                        let outputs = known.machine.message(Message::Refuse(Refuse::NotForYou), 0);
-                        self.perform(tree, outputs);
+                    match self.trees.get_mut(&tree) {
+                        // That ends it, and may begin it anew.
+                        Some(known) if refused => {
+                            let outputs = known.machine.message(Message::Refuse(Refuse::NotForYou), 0);
+                            self.perform(tree, outputs);
+                        }
+                        _ => self.end_tree(&tree),
                     }
-                    self.end_tree(&tree);
                 }
             }
             Event::Unsupported { .. } => {}
@@ -446,17 +502,41 @@ impl Driver {
         });
     }
 
-    async fn take_in(&mut self, answered: &mut mpsc::Receiver<(Id, Answer)>) {
-        while self.trees.values().any(|known| known.machine.is_taking_in()) {
-            let Some((tree, answer)) = answered.recv().await else { return };
-            self.answer(tree, answer);
+    /// Waits until what has been received whole is persisted.
+    async fn take_in(&mut self, answered: &mut mpsc::Receiver<(Id, u64, Answer)>) {
+        let live = |driver: &Self| driver.trees.values().any(|known| known.machine.is_taking_in());
+        while live(self) || !self.ending.is_empty() {
+            let Some((tree, number, answer)) = answered.recv().await else { return };
+            self.answer(tree, number, answer);
         }
     }
 
-    fn answer(&mut self, tree: Id, answer: Answer) {
-        if let Some(known) = self.trees.get_mut(&tree) {
+    fn answer(&mut self, tree: Id, number: u64, answer: Answer) {
+        if let Some((_, machine)) = self.ending.get_mut(&number) {
+            let outputs = machine.answer(answer);
+            return self.finish(tree, number, outputs);
+        }
+        if let Some(known) = self.trees.get_mut(&tree).filter(|known| known.number == number) {
             let outputs = known.machine.answer(answer);
             self.perform(tree, outputs);
+        }
+    }
+
+    /// What a machine whose sync has ended still wants: to take in what came before the end.
+    fn finish(&mut self, tree: Id, number: u64, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Ask(ask) => self.ask_storage(tree, number, ask),
+                Output::Report(Report::Received { entries, last }) => {
+                    if let Some(engine) = self.engine.upgrade() {
+                        engine.received(&self.facts.peer, &tree, entries, last);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.ending.get(&number).is_some_and(|(_, machine)| !machine.is_taking_in()) {
+            self.ending.remove(&number);
         }
     }
 
@@ -469,6 +549,7 @@ impl Driver {
 
     fn perform(&mut self, tree: Id, outputs: Vec<Output>) {
         for output in outputs {
+            tracing::trace!(role = ?self.facts.role, tree = %tree.short(), ?output, "sync");
             match output {
                 Output::Send { message, live } => self.send(tree, message, live),
                 Output::Ask(ask) => self.ask(tree, ask),
@@ -533,11 +614,22 @@ impl Driver {
     }
 
     fn ask(&mut self, tree: Id, ask: Ask) {
-        let out = self.trees.get(&tree).and_then(|known| known.out);
-        if ask.produces() && out.is_some_and(|out| !self.mux.is_writable(out)) {
-            self.deferred.push((tree, ask));
-            return;
+        let Some(known) = self.trees.get(&tree) else { return };
+        match self.must_wait(&tree, known, &ask) {
+            true => self.deferred.push((tree, known.number, ask)),
+            false => self.ask_storage(tree, known.number, ask),
         }
+    }
+
+    /// Whether a question's answer couldn't be sent now.
+    fn must_wait(&self, tree: &Id, known: &Stream, ask: &Ask) -> bool {
+        let full = ask.produces() && known.out.is_some_and(|out| !self.mux.is_writable(out));
+        let follows = matches!(ask, Ask::Open)
+            && self.draining.get(tree).is_some_and(|before| self.mux.is_draining(*before));
+        full || follows
+    }
+
+    fn ask_storage(&self, tree: Id, number: u64, ask: Ask) {
         let (engine, facts, answers) = (self.engine.clone(), self.facts, self.answers.clone());
         let answer = self.runtime.blocking("syncing", move || {
             let engine = engine.upgrade().ok_or(SyncError::InstanceDropped)?;
@@ -546,16 +638,21 @@ impl Driver {
         });
         self.runtime.detach(async move {
             let answer = answer.await.unwrap_or_else(|error| Answer::Failed(error.to_string()));
-            let _ = answers.send((tree, answer)).await;
+            let _ = answers.send((tree, number, answer)).await;
         });
     }
 
-    fn retry_deferred(&mut self) {
-        for (tree, ask) in std::mem::take(&mut self.deferred) {
-            if self.trees.contains_key(&tree) {
+    /// Asks again what waited for room; `true` if something needn't wait any more.
+    fn retry_deferred(&mut self) -> bool {
+        self.draining.retain(|_, stream| self.mux.is_draining(*stream));
+        let deferred = std::mem::take(&mut self.deferred);
+        let before = deferred.len();
+        for (tree, number, ask) in deferred {
+            if self.trees.get(&tree).is_some_and(|known| known.number == number) {
                 self.ask(tree, ask);
             }
         }
+        self.deferred.len() < before
     }
 
     fn report(&mut self, tree: Id, report: Report) {
@@ -575,8 +672,8 @@ impl Driver {
                 // What was committed before the watch began isn't announced by it.
                 let _ = self.changed.try_send(tree);
                 let bytes = std::mem::take(&mut known.bytes);
-                for waiter in known.waiters.drain(..) {
-                    let _ = waiter.send(Ok(()));
+                for waiter in known.waiters.extract_if(.., |waiter| waiter.round <= round) {
+                    let _ = waiter.done.send(Ok(()));
                 }
                 engine.in_sync(&peer, &tree, bytes);
             }
@@ -625,16 +722,34 @@ impl Driver {
         }
         if let Some(out) = stream.out {
             self.mux.close(out);
+            if self.mux.is_draining(out) {
+                self.draining.insert(*tree, out);
+            }
+        }
+        let mut machine = stream.machine;
+        let outputs = machine.cut();
+        if machine.is_taking_in() && self.ending.len() < ENDING_MAX {
+            self.ending.insert(stream.number, (*tree, machine));
+            self.finish(*tree, stream.number, outputs);
         }
         let failure = stream.failure.unwrap_or_else(|| {
             let reason = "the peer ended the database's sync".to_owned();
             SyncError::Network { peer: self.facts.peer.to_string(), reason }.into()
         });
-        for waiter in stream.waiters {
-            let _ = waiter.send(Err(copy(&failure)));
+        let stale = matches!(
+            failure.sync_error(),
+            Some(SyncError::PermissionDenied { .. } | SyncError::Network { .. })
+        ) && self.closing.is_none();
+        let (again, ended): (Vec<_>, Vec<_>) =
+            stream.waiters.into_iter().partition(|waiter| waiter.joined && stale);
+        for waiter in ended {
+            let _ = waiter.done.send(Err(copy(&failure)));
         }
         if let Some(engine) = self.engine.upgrade() {
             engine.tree_ended(&self.facts.peer, tree, &failure);
+        }
+        if !again.is_empty() {
+            self.sync(*tree, again.into_iter().map(|waiter| waiter.done).collect());
         }
     }
 }

@@ -249,14 +249,24 @@ impl TreeMachine {
         }
     }
 
-    /// Asks for a full exchange now; reported as [`Report::InSync`].
+    /// Asks for a full exchange now; [`TreeMachine::next_round`] said which [`Report::InSync`] ends it.
     pub(crate) fn request(&mut self) -> Vec<Output> {
         if !self.opened {
             self.opened = true;
             self.output.push(Output::Ask(Ask::Open));
         }
-        self.want_round = true;
+        self.want_round |= self.next_round() > self.round.max(1);
         self.step()
+    }
+
+    /// The first round that brings all the peer holds by now: one for which our `Have` hasn't been sent yet.
+    pub(crate) fn next_round(&self) -> u32 {
+        self.have_sent + 1
+    }
+
+    /// Our own `Open` has gone out: what the peer answers may be about it.
+    pub(crate) fn is_introduced(&self) -> bool {
+        self.introduced
     }
 
     /// Entries were committed or received here.
@@ -265,13 +275,14 @@ impl TreeMachine {
         self.step()
     }
 
-    /// `true` while storage takes in what has been received already, or could.
+    /// `true` while storage takes in what has been received already, or could: also after the end, so that nothing that came
+    /// before a refusal is lost.
     pub(crate) fn is_taking_in(&self) -> bool {
         let next = match self.received.front() {
             Some(Received::Entries(arriving)) => arriving.wanted.is_empty() || !self.pieces.is_empty(),
             Some(Received::Settled(..)) | None => false,
         };
-        !self.ended && (self.writing || next)
+        self.writing || next
     }
 
     /// A message came, which cost `credit`.
@@ -283,7 +294,7 @@ impl TreeMachine {
         if self.received.len() + self.early.len() > RECEIVED_MAX {
             return self.broken("it sent more than was acknowledged");
         }
-        if self.checking {
+        if self.checking && !matches!(message, Message::Refuse(_)) {
             // What follows its `Open` waits until that is judged; its credit bounds how much can.
             self.early.push_back((message, credit));
             return std::mem::take(&mut self.output);
@@ -412,7 +423,7 @@ impl TreeMachine {
     /// Storage has answered a question.
     pub(crate) fn answer(&mut self, answer: Answer) -> Vec<Output> {
         if self.ended {
-            return std::mem::take(&mut self.output);
+            return self.answer_after_end(answer);
         }
         match answer {
             Answer::Open(open) => {
@@ -492,6 +503,7 @@ impl TreeMachine {
             Answer::Failed(reason) => {
                 self.send(Message::Refuse(Refuse::Failed));
                 self.output.push(Output::Report(Report::Failed(reason)));
+                self.drop_received();
                 self.end();
             }
         }
@@ -529,6 +541,58 @@ impl TreeMachine {
             let entry = arriving.entries[at].entry.id();
             self.requested = Some(bytes);
             self.send(Message::Want(Want { entry, store: store as u8, offset: bytes }));
+        }
+    }
+
+    /// Nothing is said any more; what was received whole is still taken in.
+    fn answer_after_end(&mut self, answer: Answer) -> Vec<Output> {
+        match answer {
+            Answer::Ingested(ingest) => {
+                self.writing = false;
+                self.received.pop_front();
+                let entries = ingest.accepted.len() as u64;
+                if ingest.broken.is_some() || ingest.missing.is_some() || ingest.not_before.is_some() {
+                    self.received.clear();
+                }
+                if entries > 0 {
+                    self.output.push(Output::Report(Report::Received { entries, last: ingest.last }));
+                }
+            }
+            Answer::Compared(_) => {
+                self.writing = false;
+                self.received.pop_front();
+            }
+            Answer::Staged { .. } => {
+                self.writing = false;
+                self.received.clear();
+            }
+            Answer::Failed(_) => {
+                self.writing = false;
+                self.received.clear();
+            }
+            // Answers to what was to be sent.
+            _ => {}
+        }
+        self.take_in_the_rest();
+        std::mem::take(&mut self.output)
+    }
+
+    /// Goes on with what was received whole before the end; what lacks a payload is dropped, with all that follows it.
+    fn take_in_the_rest(&mut self) {
+        if self.writing {
+            return;
+        }
+        self.pieces.clear();
+        while let Some(Received::Settled(..)) = self.received.front() {
+            self.received.pop_front();
+        }
+        match self.received.front_mut() {
+            Some(Received::Entries(arriving)) if arriving.wanted.is_empty() => {
+                self.writing = true;
+                let entries = std::mem::take(&mut arriving.entries);
+                self.output.push(Output::Ask(Ask::Ingest { entries }));
+            }
+            _ => self.received.clear(),
         }
     }
 
@@ -671,8 +735,15 @@ impl TreeMachine {
     fn broken(&mut self, reason: &str) -> Vec<Output> {
         self.send(Message::Refuse(Refuse::Broken(reason.chars().take(200).collect())));
         self.output.push(Output::Report(Report::Failed(reason.to_owned())));
+        self.drop_received();
         self.end();
         std::mem::take(&mut self.output)
+    }
+
+    fn drop_received(&mut self) {
+        self.received.clear();
+        self.pieces.clear();
+        self.writing = false;
     }
 
     fn end(&mut self) {
@@ -680,5 +751,13 @@ impl TreeMachine {
             self.ended = true;
             self.output.push(Output::End);
         }
+    }
+
+    /// The stream or the link is gone: nothing more comes, and nothing can be said. What to do while
+    /// [`TreeMachine::is_taking_in`].
+    pub(crate) fn cut(&mut self) -> Vec<Output> {
+        self.ended = true;
+        self.take_in_the_rest();
+        std::mem::take(&mut self.output)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use eidetica_kernel::backend::{Batch, Scan};
-use eidetica_kernel::entry::{entry_id, payload_hash};
+use eidetica_kernel::entry::payload_hash;
 use eidetica_kernel::{Id, PublicKey, Result};
 
 use super::gap::{self, Plan, heads_digest};
@@ -57,19 +57,15 @@ fn try_answer(inner: &Arc<Inner>, facts: &ChannelFacts, id: &Id, ask: Ask) -> Re
         Ask::Read { mut plan, keys } => {
             let tree = held(tree, id)?;
             let replan = plan.epoch != tree.head().epoch;
-            let mut entries = if replan { Vec::new() } else { plan.read(&tree)? };
-            if keys.is_empty() {
-                // The peer was asked for the tree when nothing of it was here, and has proven no key: it gives, and gets nothing.
-                entries.clear();
-            } else if !keys.iter().any(|key| tree.may_read(key)) {
-                // Up to the operation that took the peer's right, so that it learns of it; nothing that came later.
-                let deciding = tree.deciding_operations(&keys);
-                let last = entries.iter().rposition(|wire| deciding.contains(&entry_id(&wire.header)));
-                entries.truncate(last.map_or(0, |last| last + 1));
-                if entries.is_empty() && !replan {
-                    return Ok(Answer::Revoked);
+            // Nobody has proven a key where the tree was asked for when nothing of it was here: they give, and get nothing.
+            let entries = if replan || keys.is_empty() {
+                Vec::new()
+            } else {
+                match read_for(&tree, &mut plan, &keys)? {
+                    (entries, Some(_)) if entries.is_empty() => return Ok(Answer::Revoked),
+                    (entries, _) => entries,
                 }
-            }
+            };
             Answer::Read { plan, entries, replan }
         }
         Ask::ReadPiece { want, keys } => {
@@ -114,6 +110,27 @@ fn common(inner: &Inner, facts: &ChannelFacts, tree: &Tree, mut known: Vec<Id>) 
         }
     }
     Ok(known)
+}
+
+/// The next entries for a peer that has proven `keys`. Where these may read no longer, up to the operation that took their right,
+/// so that the peer learns of it, and nothing that came later; then with the end.
+fn read_for(
+    tree: &Tree,
+    plan: &mut Plan,
+    keys: &[PublicKey],
+) -> Result<(Vec<super::messages::WireEntry>, Option<crate::engine::layout::Arrival>)> {
+    let mut end = tree.readable_until(keys)?;
+    loop {
+        let mut attempt = plan.clone();
+        let entries = attempt.read(tree, end)?;
+        // A right may have been taken, or given back, meanwhile.
+        let now = tree.readable_until(keys)?;
+        if now == end {
+            *plan = attempt;
+            return Ok((entries, end));
+        }
+        end = now;
+    }
 }
 
 fn held(tree: Option<Arc<Tree>>, id: &Id) -> Result<Arc<Tree>> {

@@ -171,6 +171,11 @@ impl Mux {
                 .is_some_and(|state| !state.closing && state.queued_bytes < STREAM_QUEUED_BYTES_MAX)
     }
 
+    /// `true` while frames wait on a stream that is closed once they have gone out.
+    pub(crate) fn is_draining(&self, stream: u32) -> bool {
+        self.streams.get(&stream).is_some_and(|state| state.closing && !state.closed_here)
+    }
+
     /// Bytes that wait to be sent on all streams.
     pub(crate) fn bytes_queued(&self) -> usize {
         self.queued_bytes
