@@ -23,6 +23,8 @@ pub(crate) enum Signer {
     Key(Arc<SecretKey>),
     /// The last logged-in user's that fits, looked up at each commit.
     LoggedIn,
+    /// Nobody's: only the engine writes there.
+    Engine,
 }
 
 /// A database. Handles are cheap to clone and may be used from several threads.
@@ -376,6 +378,12 @@ impl Database {
     pub(crate) fn key(&self, admin: bool) -> Result<Arc<SecretKey>> {
         match &self.signer {
             Signer::Key(key) => Ok(key.clone()),
+            Signer::Engine => Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "writing to",
+                "the sync state",
+                "only the engine writes it, from what peers acknowledge",
+            )),
             Signer::LoggedIn => {
                 let table = self.tree.table();
                 let wanted = if admin { Permission::Admin } else { Permission::Write };

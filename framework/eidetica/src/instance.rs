@@ -18,6 +18,7 @@ use crate::engine::records::{decode, encode};
 use crate::engine::tree::{Shared, Tree};
 use crate::engine::trees::Trees;
 use crate::keyring::{KeyRecord, Protection, UserRecord, wrong_login};
+use crate::preferences::Combined;
 use crate::runtime::Runtime;
 use crate::sync::{Address, Sync, SyncEngine};
 use crate::user::{Session, User};
@@ -52,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) make_scheduler: MakeScheduler,
     transports: Mutex<Vec<Arc<dyn Transport>>>,
     advertise: Vec<Address>,
+    /// What the users of databases want of their sync.
+    pub(crate) preferences: Mutex<Combined>,
     closed: AtomicBool,
 }
 
@@ -296,7 +299,11 @@ impl Inner {
 
     /// Whether a tree may be synced at all.
     pub(crate) fn syncs(&self, tree: &Id) -> Result<bool> {
-        Ok(!self.trees.was_removed(tree)?)
+        Ok(self.preferences(tree).is_some() && !self.trees.was_removed(tree)?)
+    }
+
+    pub(crate) fn sync_engine(&self) -> Option<Arc<SyncEngine>> {
+        self.sync.lock().clone()
     }
 
     /// The name in a tree's settings.
@@ -469,6 +476,7 @@ impl InstanceBuilder {
             }
         }
         let identity = identity(&*backend, &runtime)?;
+        let preferences = Mutex::new(crate::preferences::load(&*backend)?);
         let Context { clock, rng, .. } = runtime.context.clone();
         let shared = Arc::new(Shared::new(backend.clone(), self.policies, self.stores, clock, rng));
         let make_scheduler = self.scheduler.unwrap_or_else(|| {
@@ -488,6 +496,7 @@ impl InstanceBuilder {
             make_scheduler,
             transports: Mutex::new(self.transports),
             advertise: self.advertise,
+            preferences,
             closed: AtomicBool::new(false),
         });
         Ok(Instance { inner })

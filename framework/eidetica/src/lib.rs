@@ -7,6 +7,7 @@ mod history;
 mod instance;
 mod keyring;
 mod past;
+mod preferences;
 mod runtime;
 mod subscription;
 pub mod sync;
@@ -14,7 +15,7 @@ pub mod sync;
 #[doc(hidden)]
 pub mod testing;
 mod transaction;
-mod user;
+pub mod user;
 
 pub use eidetica_kernel::{Error, ErrorKind, Id, KeyId, Result, ToId, ToKey};
 

@@ -32,7 +32,7 @@ use crate::engine::rows::{NoRows, StoreRows};
 /// # Ok::<(), eidetica::Error>(())
 /// ```
 pub struct Transaction {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What a transaction's handles share.
@@ -175,6 +175,12 @@ impl Shared {
         }
         let fresh = self.database.inner.backend.snapshot()?;
         Ok(self.snapshot.get_or_init(|| fresh).clone())
+    }
+
+    /// The backend as the transaction sees it.
+    pub(crate) fn reader(&self) -> Result<Arc<dyn Snapshot>> {
+        self.check()?;
+        self.snapshot()
     }
 
     /// A typed handle on a store outside any transaction: it reads now's state, and writes nothing.

@@ -11,6 +11,8 @@ use crate::database::{Database, Signer};
 use crate::instance::Inner;
 use crate::keyring::Opener;
 
+pub use crate::preferences::{DatabasePreferences, SyncSettings};
+
 /// A key, its display name, and its secret half.
 pub(crate) type HeldKey = (KeyId, Option<String>, Arc<SecretKey>);
 
@@ -142,13 +144,18 @@ impl User {
         Ok(Database::new(self.inner.clone(), tree, Signer::Key(key)))
     }
 
-    /// Opens a database that is held here, with the first of the user's keys that may do most in it.
+    /// Opens a database that is held here, with the key that the user's preferences for it name, else the first that may do most in it.
     ///
     /// # Errors
     /// `is_not_found()` if it isn't held here.
     pub fn open_database(&self, id: impl ToId) -> Result<Database> {
         let tree = self.inner.tree(&id.to_id()?)?;
         let table = tree.table();
+        if let Some(preferences) = self.preferences_of(&tree.id)?
+            && let Ok(key) = self.secret(preferences.key_id)
+        {
+            return Ok(Database::new(self.inner.clone(), tree, Signer::Key(key)));
+        }
         let best = [Permission::Admin, Permission::Write, Permission::Read].into_iter().find_map(|wanted| {
             self.session.key(|id| table.grant(id).is_some_and(|grant| grant.right.permission() == wanted))
         });

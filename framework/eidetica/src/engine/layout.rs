@@ -5,6 +5,7 @@
 //! 02 user name                     users
 //! 03 tree id                       tree directory: id -> local tree number
 //! 04 kind ...                      local rows of sync: peers, relations, cursors, history
+//! 05 tree id user name             what users want of the sync of their databases
 //! 10 tree(u32) 00                  head of the tree: generation, next arrival number, clock, tips
 //! 10 tree 01 arrival(u64)          entry: flags (counts, inside, checked, local), signature, header
 //! 10 tree 02 arrival store chunk   payload, in chunks
@@ -45,6 +46,7 @@ const NODE: u8 = 0x01;
 const USER: u8 = 0x02;
 const TREE_DIRECTORY: u8 = 0x03;
 const LOCAL: u8 = 0x04;
+const PREFERENCES: u8 = 0x05;
 const TREE: u8 = 0x10;
 
 const HEAD: u8 = 0x00;
@@ -95,6 +97,27 @@ pub(crate) fn local(table: u8, parts: &[&[u8]]) -> Bytes {
         key.put_slice(part);
     }
     key.freeze()
+}
+
+/// What a user wants of a tree.
+pub(crate) fn preference(tree: &Id, user: &str) -> Bytes {
+    tagged(PREFERENCES, &[tree.as_bytes(), user.as_bytes()].concat())
+}
+
+/// Prefix of what users want of a tree.
+pub(crate) fn preferences_of(tree: &Id) -> Bytes {
+    tagged(PREFERENCES, tree.as_bytes())
+}
+
+/// Prefix of what users want of all trees.
+pub(crate) fn preferences() -> Bytes {
+    Bytes::from_static(&[PREFERENCES])
+}
+
+/// Tree and user in a key of [`preference`].
+pub(crate) fn preference_in(key: &[u8]) -> Option<(Id, &[u8])> {
+    let (tree, user) = key.get(1..)?.split_first_chunk()?;
+    Some((Id::from_bytes(*tree), user))
 }
 
 fn tagged(tag: u8, rest: &[u8]) -> Bytes {

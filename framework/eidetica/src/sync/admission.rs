@@ -6,6 +6,7 @@ use eidetica_kernel::{Id, PublicKey, Result, SecretKey, Timestamp};
 use super::engine::SyncEngine;
 use super::messages::{Admit, AdmitAnswer, Admitted, List, Listed, ListedTree};
 use super::records::{InviteRecord, Rows};
+use super::requests;
 use super::storage::ChannelFacts;
 use crate::channel::verify_session_proof;
 use crate::engine::tree::Tree;
@@ -19,7 +20,8 @@ pub enum Admission {
     /// Whom a person lets in.
     #[default]
     Manual,
-    /// Everybody who asks for at most this, where the node's own key may admit.
+    /// Everybody who asks for at most this, where the node's own key may admit: an admin who is logged in lets it when it is needed
+    /// first; until then requests wait for a person. Who asks for more is denied.
     Automatic {
         /// The most that is granted.
         cap: Permission,
@@ -59,20 +61,58 @@ fn try_decide(engine: &SyncEngine, facts: &ChannelFacts, admit: &Admit) -> Resul
     }
     match &admit.invite {
         Some(secret) => redeem(&inner, &tree, &key, secret),
-        None => match (engine.admission(), admit.permission) {
-            (Admission::Automatic { cap }, Some(wanted)) if wanted <= cap => {
-                let held = tree.table().get(&Grantee::Key(key)).cloned();
-                match held.map(|standing| standing.grant.map(|grant| grant.right.permission())) {
-                    Some(None) => return Ok(AdmitAnswer::Denied),
-                    Some(Some(held)) if held >= wanted => return Ok(AdmitAnswer::Granted(held)),
-                    _ => {}
-                }
-                self::admit(&tree, &inner.identity, &key, wanted)?;
-                inner.backend.flush()?;
-                Ok(AdmitAnswer::Granted(wanted))
-            }
-            _ => Ok(AdmitAnswer::Denied),
+        None => match admit.permission {
+            Some(wanted) => ask(engine, &inner, &tree, facts, admit, wanted),
+            None => Ok(AdmitAnswer::Denied),
         },
+    }
+}
+
+/// Decides on a request without an invite, by this node's admission; what isn't granted at once waits for a person.
+fn ask(
+    engine: &SyncEngine,
+    inner: &Inner,
+    tree: &Tree,
+    facts: &ChannelFacts,
+    admit: &Admit,
+    wanted: Permission,
+) -> Result<AdmitAnswer> {
+    let key = admit.proof.key;
+    let held = tree.table().get(&Grantee::Key(key)).cloned();
+    let held = match held.map(|standing| standing.grant.map(|grant| grant.right.permission())) {
+        // Revoked: only a grant brings it back.
+        Some(None) => return Ok(AdmitAnswer::Denied),
+        Some(held) => held,
+        None => None,
+    };
+    if let Some(held) = held.filter(|held| *held >= wanted) {
+        return Ok(AdmitAnswer::Granted(held));
+    }
+    match engine.admission() {
+        Admission::Deny => return Ok(AdmitAnswer::Denied),
+        // Nothing less is granted in its place, and nobody is asked.
+        Admission::Automatic { cap } if wanted > cap => return Ok(AdmitAnswer::Denied),
+        Admission::Automatic { cap } if may_admit(inner, tree, cap)? => {
+            self::admit(tree, &inner.identity, &key, wanted)?;
+            inner.backend.flush()?;
+            return Ok(AdmitAnswer::Granted(wanted));
+        }
+        Admission::Manual | Admission::Automatic { .. } => {}
+    }
+    requests::queue(inner, &facts.peer, admit, wanted, held)
+}
+
+/// Whether the node's own key may admit up to `cap`; if it isn't let yet, an admin who is logged in lets it.
+fn may_admit(inner: &Inner, tree: &Tree, cap: Permission) -> Result<bool> {
+    if device_admits(inner, tree, cap) {
+        return Ok(true);
+    }
+    let is_admin = |key: &PublicKey| {
+        tree.table().grant(key).is_some_and(|grant| grant.right.permission() == Permission::Admin)
+    };
+    match inner.sessions().iter().rev().find_map(|session| session.key(is_admin)) {
+        Some(admin) => enable(inner, tree, &admin, cap).map(|()| true),
+        None => Ok(false),
     }
 }
 
@@ -145,17 +185,11 @@ pub(crate) fn admit(tree: &Tree, signer: &SecretKey, key: &PublicKey, permission
 
 /// Lets the node's own key admit others up to `cap`, signed by an admin's key.
 pub(crate) fn enable(inner: &Inner, tree: &Tree, admin: &SecretKey, cap: Permission) -> Result<()> {
-    let device = inner.identity.public_key();
-    let table = tree.table();
-    let held = table.get(&Grantee::Key(device)).and_then(|standing| standing.grant.as_ref());
-    let enough = held.is_some_and(|grant| match grant.right {
-        Right::Admin => true,
-        Right::Admit { cap: held, .. } => held >= cap,
-        Right::Read | Right::Write => false,
-    });
-    if enough {
+    if device_admits(inner, tree, cap) {
         return Ok(());
     }
+    let device = inner.identity.public_key();
+    let table = tree.table();
     let own = table.grant(&admin.public_key()).map_or(0, |grant| grant.seniority);
     // Strictly junior to the admin, and strictly senior to those it admits.
     let seniority = own.saturating_add(SENIORITY_ADMITTED / 2);
@@ -167,6 +201,17 @@ pub(crate) fn enable(inner: &Inner, tree: &Tree, admin: &SecretKey, cap: Permiss
     let op = RightsOp::Grant { to: Grantee::Key(device), grant, keep: tree.chain_heads(&device)? };
     tree.commit(admin, &[], Some(&op), None)?;
     inner.backend.flush()
+}
+
+fn device_admits(inner: &Inner, tree: &Tree, cap: Permission) -> bool {
+    let device = Grantee::Key(inner.identity.public_key());
+    let table = tree.table();
+    let held = table.get(&device).and_then(|standing| standing.grant.as_ref());
+    held.is_some_and(|grant| match grant.right {
+        Right::Admin => true,
+        Right::Admit { cap: held, .. } => held >= cap,
+        Right::Read | Right::Write => false,
+    })
 }
 
 /// Makes an invite, and returns its secret.

@@ -1,18 +1,19 @@
 //! One channel at work: messages in and out, the trees that are synced over it, and what others ask of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use eidetica_kernel::runtime::{Context, TaskGuard};
-use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission;
-use super::engine::SyncEngine;
+use super::engine::{SyncEngine, reports};
 use super::machine::{Answer, Ask, Output, Report, TreeMachine};
 use super::messages::{Admit, Admitted, List, Listed, MESSAGE_BYTES_MAX, Message, Refuse, kind};
+use super::records::{Change, HistoryRecord};
 use super::storage::{self, ChannelFacts};
 use crate::channel::{
     Channel, ChannelReceiver, ChannelSender, Class, Event, FLAG_COMPRESSED, Mux, Reason, decompress,
@@ -71,7 +72,45 @@ struct Stream {
     /// Why it ended, for those who wait.
     failure: Option<Error>,
     _watch: Option<TaskGuard>,
+    /// What both sides are busy with until they hold the same.
+    exchange: Option<Exchange>,
+}
+
+/// An exchange under way.
+struct Exchange {
+    started: Timestamp,
+    since: Duration,
+    entries: u64,
     bytes: u64,
+}
+
+impl Exchange {
+    fn begin(context: &Context) -> Self {
+        Self { started: context.clock.wall(), since: context.clock.monotonic(), entries: 0, bytes: 0 }
+    }
+
+    fn end(self, tree: Id, context: &Context, error: Option<&Error>) -> HistoryRecord {
+        let now = context.clock.wall();
+        let duration = context.clock.monotonic().saturating_sub(self.since);
+        let record = match error {
+            Some(error) => reports::failed(tree, self.started, now, error),
+            None => HistoryRecord {
+                tree,
+                started: self.started,
+                completed: now,
+                duration_us: 0,
+                entries: 0,
+                bytes: 0,
+                error: None,
+            },
+        };
+        HistoryRecord {
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            entries: self.entries,
+            bytes: self.bytes,
+            ..record
+        }
+    }
 }
 
 /// Who waits for a tree's exchange.
@@ -107,6 +146,13 @@ struct Driver {
     lists: HashMap<u64, oneshot::Sender<Listed>>,
     replies: mpsc::Sender<Message>,
     next_request: u64,
+    /// What is to be written down.
+    changes: BTreeMap<Id, Change>,
+    /// Who waits for an exchange that is complete, until that is written down.
+    complete: Vec<oneshot::Sender<Result<()>>>,
+    /// Answered when what was taken out of `changes` is written down.
+    recorded: mpsc::Sender<()>,
+    recording: bool,
     /// Asked to close: once what is queued has gone out, or at this time.
     closing: Option<(Reason, Duration)>,
 }
@@ -126,6 +172,7 @@ pub(crate) async fn run(
     let (answers, mut answered) = mpsc::channel(COMMANDS_MAX);
     let (changed, mut changes) = mpsc::channel(COMMANDS_MAX);
     let (replies, mut replied) = mpsc::channel(COMMANDS_MAX);
+    let (recorded, mut written) = mpsc::channel(1);
     let mut driver = Driver {
         engine,
         runtime,
@@ -146,9 +193,14 @@ pub(crate) async fn run(
         lists: HashMap::new(),
         replies,
         next_request: 0,
+        changes: BTreeMap::new(),
+        complete: Vec::new(),
+        recorded,
+        recording: false,
         closing: None,
     };
     let ended: Result<()> = loop {
+        driver.record();
         let now = context.clock.monotonic();
         if let Some((reason, latest)) = driver.closing
             && (driver.mux.bytes_queued() == 0 || latest <= now)
@@ -198,7 +250,10 @@ pub(crate) async fn run(
             },
             Some((tree, number, answer)) = answered.recv() => driver.answer(tree, number, answer),
             Some(tree) = changes.recv() => driver.changed(&tree),
-            Some(reply) = replied.recv() => driver.send_on(0, Class::Control, &reply),
+            Some(()) = written.recv() => driver.recording = false,
+            Some(reply) = replied.recv() => {
+                driver.send_on(0, Class::Control, &reply);
+            }
             command = commands.recv() => match command {
                 Some(command) => driver.command(command, context.clock.monotonic()),
                 None => {
@@ -229,16 +284,25 @@ pub(crate) async fn run(
         Err(error) => error.to_string(),
     };
     let reporter = driver.engine.upgrade();
-    for (tree, stream) in driver.trees.drain() {
+    for (tree, stream) in std::mem::take(&mut driver.trees) {
+        let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() }.into();
+        let failure = stream.failure.as_ref().unwrap_or(&network);
         if let Some(engine) = &reporter {
-            let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() }.into();
-            engine.tree_ended(&facts.peer, &tree, stream.failure.as_ref().unwrap_or(&network));
+            engine.tree_ended(&facts.peer, &tree, failure);
+        }
+        if let Some(exchange) = stream.exchange {
+            let failed = exchange.end(tree, &context, Some(failure));
+            driver.changes.entry(tree).or_default().ended.push(failed);
         }
         for waiter in stream.waiters {
-            let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() };
-            let _ = waiter.done.send(Err(stream.failure.as_ref().map_or_else(|| network.into(), copy)));
+            let _ = waiter.done.send(Err(copy(failure)));
         }
     }
+    if driver.recording {
+        written.recv().await;
+        driver.recording = false;
+    }
+    driver.record();
     ended
 }
 
@@ -332,6 +396,7 @@ impl Driver {
         if let Some(stream) = self.trees.get_mut(&tree) {
             let joined = stream.machine.is_introduced();
             let round = stream.machine.next_round();
+            stream.exchange.get_or_insert_with(|| Exchange::begin(&self.runtime.context));
             stream.waiters.extend(waiting.into_iter().map(|done| Waiter { done, round, joined }));
             let outputs = stream.machine.request();
             self.perform(tree, outputs);
@@ -355,7 +420,7 @@ impl Driver {
             waiters: Vec::new(),
             failure: None,
             _watch: None,
-            bytes: 0,
+            exchange: None,
         };
         self.trees.entry(tree).or_insert_with(fresh);
         self.next_stream += 1;
@@ -460,7 +525,11 @@ impl Driver {
             return Ok(());
         };
         if let Some(known) = self.trees.get_mut(&tree) {
-            known.bytes += body.len() as u64;
+            if matches!(message, Message::Have(_)) {
+                known.exchange.get_or_insert_with(|| Exchange::begin(&self.runtime.context));
+            }
+            self.moved(tree, cost);
+            let Some(known) = self.trees.get_mut(&tree) else { return Ok(()) };
             let outputs = known.machine.message(message, cost);
             self.perform(tree, outputs);
         }
@@ -527,11 +596,7 @@ impl Driver {
         for output in outputs {
             match output {
                 Output::Ask(ask) => self.ask_storage(tree, number, ask),
-                Output::Report(Report::Received { entries, last }) => {
-                    if let Some(engine) = self.engine.upgrade() {
-                        engine.received(&self.facts.peer, &tree, entries, last);
-                    }
-                }
+                Output::Report(Report::Received { entries, last }) => self.exchanged(tree, entries, 0, last),
                 _ => {}
             }
         }
@@ -541,6 +606,12 @@ impl Driver {
     }
 
     fn changed(&mut self, tree: &Id) {
+        let engine = self.engine.upgrade();
+        // Where its users don't want it pushed, it goes with the next exchange.
+        if engine.and_then(|engine| engine.preferences(tree)).is_none_or(|preferences| !preferences.on_commit)
+        {
+            return;
+        }
         if let Some(known) = self.trees.get_mut(tree) {
             let outputs = known.machine.tree_changed();
             self.perform(*tree, outputs);
@@ -593,11 +664,57 @@ impl Driver {
         };
         // Order matters within a stream: `Settled` and the like must not overtake entries.
         let class = if matches!(message, Message::Settled(_)) { Class::Bulk } else { class };
-        self.send_on(stream, class, &message);
+        let bytes = self.send_on(stream, class, &message);
+        self.moved(tree, bytes);
     }
 
-    fn send_on(&mut self, stream: u32, class: Class, message: &Message) {
+    /// Bytes of a message about a tree went out or came in.
+    fn moved(&mut self, tree: Id, bytes: usize) {
+        self.changes.entry(tree).or_default().bytes += bytes as u64;
+        if let Some(exchange) = self.trees.get_mut(&tree).and_then(|known| known.exchange.as_mut()) {
+            exchange.bytes += bytes as u64;
+        }
+    }
+
+    /// Entries were persisted here, or acknowledged by the peer.
+    fn exchanged(&mut self, tree: Id, received: u64, acknowledged: u64, last: Option<Id>) {
+        let entries = received + acknowledged;
+        let change = self.changes.entry(tree).or_default();
+        change.received += received;
+        change.acknowledged += acknowledged;
+        change.shared_since += entries;
+        change.last_entry = last.or(change.last_entry);
+        change.last_exchange = Some(self.runtime.context.clock.wall());
+        if let Some(exchange) = self.trees.get_mut(&tree).and_then(|known| known.exchange.as_mut()) {
+            exchange.entries += entries;
+        }
+    }
+
+    /// Writes down what has happened, one batch at a time; then tells who waits for it.
+    fn record(&mut self) {
+        if self.recording || (self.changes.is_empty() && self.complete.is_empty()) {
+            return;
+        }
+        self.recording = true;
+        let changes = std::mem::take(&mut self.changes);
+        let complete = std::mem::take(&mut self.complete);
+        let (engine, peer, recorded) = (self.engine.clone(), self.facts.peer, self.recorded.clone());
+        self.runtime.detach_blocking(move || {
+            if let Some(engine) = engine.upgrade() {
+                engine.record(&peer, &changes);
+            }
+            for done in complete {
+                let _ = done.send(Ok(()));
+            }
+            let _ = recorded.try_send(());
+        });
+    }
+
+    /// Queues a message; how long it is.
+    fn send_on(&mut self, stream: u32, class: Class, message: &Message) -> usize {
+        let mut bytes = 0;
         let pushed = message.encode(self.compress).and_then(|(kind, body)| {
+            bytes = body.len();
             let bytes_max = self.mux.body_bytes_max();
             let mut rest = body;
             while rest.len() > bytes_max {
@@ -611,6 +728,7 @@ impl Driver {
             tracing::warn!(peer = %self.facts.peer, %error, "a message couldn't be sent");
             self.mux.goodbye(Reason::Failed, "a message couldn't be sent");
         }
+        bytes
     }
 
     fn ask(&mut self, tree: Id, ask: Ask) {
@@ -663,19 +781,30 @@ impl Driver {
             Report::Proven => engine.proven(&peer, &tree),
             Report::Received { entries, last } => {
                 known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
-                engine.received(&peer, &tree, entries, last);
+                engine.watch_tree(&tree);
+                self.exchanged(tree, entries, 0, last);
             }
-            Report::Acknowledged { entries, last } => engine.acknowledged(&peer, &tree, entries, last),
+            Report::Acknowledged { entries, last } => self.exchanged(tree, 0, entries, Some(last)),
             Report::InSync { round } => {
                 tracing::debug!(%peer, tree = %tree.short(), round, "in sync");
                 known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
                 // What was committed before the watch began isn't announced by it.
                 let _ = self.changed.try_send(tree);
-                let bytes = std::mem::take(&mut known.bytes);
-                for waiter in known.waiters.extract_if(.., |waiter| waiter.round <= round) {
-                    let _ = waiter.done.send(Ok(()));
+                let done = known.waiters.extract_if(.., |waiter| waiter.round <= round);
+                self.complete.extend(done.map(|waiter| waiter.done));
+                let change = self.changes.entry(tree).or_default();
+                let context = &self.runtime.context;
+                change.in_sync = Some(context.clock.wall());
+                if let Some(held) = engine.entries_held(&tree) {
+                    (change.shared_base, change.shared_since) = (Some(held), 0);
                 }
-                engine.in_sync(&peer, &tree, bytes);
+                // A further round may have been asked for already.
+                if known.waiters.is_empty()
+                    && let Some(exchange) = known.exchange.take()
+                {
+                    change.ended.push(exchange.end(tree, context, None));
+                }
+                engine.in_sync(&peer, &tree);
             }
             Report::Refused(refuse) => {
                 let operation = format!("syncing the database {}", tree.short());
@@ -744,6 +873,10 @@ impl Driver {
             stream.waiters.into_iter().partition(|waiter| waiter.joined && stale);
         for waiter in ended {
             let _ = waiter.done.send(Err(copy(&failure)));
+        }
+        if let Some(exchange) = stream.exchange {
+            let failed = exchange.end(*tree, &self.runtime.context, Some(&failure));
+            self.changes.entry(*tree).or_default().ended.push(failed);
         }
         if let Some(engine) = self.engine.upgrade() {
             engine.tree_ended(&self.facts.peer, tree, &failure);

@@ -14,6 +14,8 @@ mod messages;
 mod peers;
 mod records;
 mod relations;
+mod requests;
+pub mod state;
 mod storage;
 mod ticket;
 pub mod transports;
@@ -35,7 +37,9 @@ pub use self::join::InviteOptions;
 pub use self::peers::{ConnectionState, PeerInfo, PeerStatus};
 use self::records::Rows;
 pub use self::relations::TreeSyncState;
+pub use self::requests::{BootstrapRequest, RequestStatus};
 pub use self::ticket::Ticket;
+use crate::database::{Database, Signer};
 use crate::instance::Inner;
 
 /// The handle for everything that talks to peers; [`Instance::sync`](crate::Instance::sync) gives it.
@@ -136,6 +140,12 @@ impl Sync {
     pub fn get_server_addresses(&self) -> Result<Vec<Address>> {
         self.inner.check_open()?;
         Ok(self.engine.server_addresses().ok_or(SyncError::ServerNotRunning)?)
+    }
+
+    /// The sync state behind the interface of a database: local rows that the engine writes, which are never synced and can't be
+    /// written through it. [`state::SyncStateManager`] reads it.
+    pub fn sync_tree(&self) -> Database {
+        Database::new(self.inner.clone(), self.engine.state_tree(), Signer::Engine)
     }
 
     /// Sets whether this node lets strangers in who ask without an invite.

@@ -114,6 +114,7 @@ impl Sync {
             self.engine.unrelate(&key, &tree)?;
         }
         let was = self.rows().change_peer(&key, |record| Ok((None, record.is_some())))?;
+        self.rows().forget_past(&key)?;
         self.engine.close_links(&key);
         if was { Ok(()) } else { Err(SyncError::PeerNotFound(key.to_string()).into()) }
     }

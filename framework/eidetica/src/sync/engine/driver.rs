@@ -130,7 +130,8 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
         Action::Sync { peer, tree } => {
             let live = engine.live(&peer, &tree);
             let (now, resets) = (engine.context().clock.monotonic(), live.resets);
-            if live.live && live.in_sync_at.is_some_and(|at| now.saturating_sub(at) < FRESH) {
+            let pushed = engine.preferences(&tree).is_some_and(|preferences| preferences.on_commit);
+            if pushed && live.live && live.in_sync_at.is_some_and(|at| now.saturating_sub(at) < FRESH) {
                 return Some(Event::Acknowledged { peer, tree, bytes: 0 });
             }
             let wanted = Rows(&*engine.inner().ok()?.backend).peer(&peer).ok().flatten();

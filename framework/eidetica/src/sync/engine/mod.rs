@@ -2,7 +2,7 @@
 
 mod driver;
 mod links;
-mod reports;
+pub(super) mod reports;
 mod server;
 mod trees;
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eidetica_kernel::runtime::{Context, TaskGuard};
-use eidetica_kernel::scheduler::{Event, Moment, Preferences};
+use eidetica_kernel::scheduler::{Event, Moment};
 use eidetica_kernel::{Error, Id, PublicKey, Result, SyncError, Transport};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,8 @@ use self::driver::run_scheduler;
 use self::links::OpenLink;
 use self::server::Server;
 use crate::channel::{ChannelConfig, Identity, Reason};
+use crate::engine::layout::TreeNo;
+use crate::engine::tree::{Core, Tree};
 use crate::instance::Inner;
 use crate::runtime::Runtime;
 use crate::sync::Admission;
@@ -75,6 +77,8 @@ pub(crate) struct SyncEngine {
     watches: Mutex<HashMap<Id, TaskGuard>>,
     tasks: Mutex<Vec<TaskGuard>>,
     admission: Mutex<Admission>,
+    /// Stands for the sync state; holds no entry.
+    state_tree: Arc<Tree>,
     me: Weak<SyncEngine>,
 }
 
@@ -101,6 +105,7 @@ impl SyncEngine {
             watches: Mutex::default(),
             tasks: Mutex::default(),
             admission: Mutex::default(),
+            state_tree: Arc::new(state_tree(inner)),
             me: me.clone(),
         });
         // Before the scheduler acts: without a transport its first attempts would be refused.
@@ -119,9 +124,11 @@ impl SyncEngine {
             engine.watch_tree(tree);
         }
         let events = engine.events.clone();
+        let wanted = |(peer, tree, _): (_, Id, _)| Some((peer, tree, inner.preferences(&tree)?));
+        let relations: Vec<_> = relations.into_iter().filter_map(wanted).collect();
         runtime.detach(async move {
-            for (peer, tree, _) in relations {
-                let related = Event::Related { peer, tree, preferences: Preferences::default() };
+            for (peer, tree, preferences) in relations {
+                let related = Event::Related { peer, tree, preferences };
                 if events.send(related).await.is_err() {
                     return;
                 }
@@ -171,7 +178,18 @@ impl SyncEngine {
         *self.admission.lock() = admission;
     }
 
+    pub(crate) fn state_tree(&self) -> Arc<Tree> {
+        self.state_tree.clone()
+    }
+
     pub(crate) fn admission(&self) -> Admission {
         *self.admission.lock()
     }
+}
+
+/// A tree without entries, whose id no entry can have but by a broken hash.
+fn state_tree(inner: &Inner) -> Tree {
+    let mut hasher = blake3::Hasher::new_derive_key("eidetica 1 sync state");
+    let id = Id::from_bytes(*hasher.update(inner.identity.public_key().as_bytes()).finalize().as_bytes());
+    Tree::new(inner.trees.shared.clone(), id, TreeNo::MAX, Core::empty(inner.policy.clone()))
 }

@@ -1,9 +1,14 @@
 //! What links report of the trees that are exchanged over them.
 
+use std::collections::BTreeMap;
+
 use eidetica_kernel::{Error, Id, PublicKey};
 
 use super::SyncEngine;
-use crate::sync::records::{PeerRecord, RelationRecord, Rows};
+use crate::sync::records::{Change, HistoryRecord, Rows};
+
+/// Characters of an error that history keeps.
+const ERROR_CHARS_MAX: usize = 300;
 
 impl SyncEngine {
     pub(crate) fn proven(&self, peer: &PublicKey, tree: &Id) {
@@ -12,51 +17,14 @@ impl SyncEngine {
         }
     }
 
-    pub(crate) fn received(&self, peer: &PublicKey, tree: &Id, entries: u64, last: Option<Id>) {
-        self.watch_tree(tree);
-        self.count(peer, tree, move |record| {
-            record.received += entries;
-            record.shared += entries;
-            record.last_entry = last.or(record.last_entry);
-        });
-    }
-
-    pub(crate) fn acknowledged(&self, peer: &PublicKey, tree: &Id, entries: u64, last: Id) {
-        self.count(peer, tree, move |record| {
-            record.acknowledged += entries;
-            record.shared += entries;
-            record.last_entry = Some(last);
-        });
-    }
-
-    pub(crate) fn in_sync(&self, peer: &PublicKey, tree: &Id, _bytes: u64) {
+    pub(crate) fn in_sync(&self, peer: &PublicKey, tree: &Id) {
         let now = self.context().clock.monotonic();
-        {
-            let mut live = self.live.lock();
-            let live = live.entry((*peer, *tree)).or_default();
-            live.live = true;
-            live.in_sync_at = Some(now);
-            live.last_error = None;
-            live.refused = None;
-        }
-        let wall = self.context().clock.wall();
-        let Ok(inner) = self.inner() else { return };
-        let held = inner.trees.get(tree).ok().flatten().map(|tree| tree.head().entries());
-        self.count(peer, tree, move |record| {
-            record.last_sync = Some(wall);
-            record.shared = held.unwrap_or(record.shared);
-        });
-        let (peer, runtime) = (*peer, self.runtime.clone());
-        runtime.detach_blocking(move || {
-            let seen = Rows(&*inner.backend).change_peer(&peer, |record| {
-                let seen =
-                    |record| PeerRecord { last_seen: Some(wall), last_successful_sync: Some(wall), ..record };
-                Ok((record.map(seen), ()))
-            });
-            if let Err(error) = seen {
-                tracing::warn!(%peer, %error, "a peer's row couldn't be written");
-            }
-        });
+        let mut live = self.live.lock();
+        let live = live.entry((*peer, *tree)).or_default();
+        live.live = true;
+        live.in_sync_at = Some(now);
+        live.last_error = None;
+        live.refused = None;
     }
 
     pub(crate) fn tree_ended(&self, peer: &PublicKey, tree: &Id, error: &Error) {
@@ -66,23 +34,43 @@ impl SyncEngine {
         }
     }
 
-    fn count(&self, peer: &PublicKey, tree: &Id, change: impl Fn(&mut RelationRecord) + Send + 'static) {
-        let Ok(inner) = self.inner() else { return };
-        let (peer, tree, engine) = (*peer, *tree, self.me.clone());
+    /// Writes down what has happened with a peer. Blocks.
+    pub(crate) fn record(&self, peer: &PublicKey, changes: &BTreeMap<Id, Change>) {
+        let recorded = self.inner().and_then(|inner| Rows(&*inner.backend).record(peer, changes));
+        if let Err(error) = recorded {
+            tracing::warn!(%peer, %error, "what was exchanged with a peer couldn't be recorded");
+        }
+        self.announce();
+    }
+
+    /// Writes down that an exchange failed before there was a link for it.
+    pub(super) fn record_unreached(&self, peer: &PublicKey, tree: &Id, error: &Error) {
+        let now = self.context().clock.wall();
+        let failed = failed(*tree, now, now, error);
+        let changes = BTreeMap::from([(*tree, Change { ended: vec![failed], ..Change::default() })]);
+        let (peer, engine) = (*peer, self.me.clone());
         self.runtime.detach_blocking(move || {
-            let counted = Rows(&*inner.backend).change_relation(&peer, &tree, |record| {
-                let changed = record.map(|mut record| {
-                    change(&mut record);
-                    record
-                });
-                Ok((changed, ()))
-            });
-            if let Err(error) = counted {
-                tracing::warn!(%peer, %error, "a relation's row couldn't be written");
-            }
             if let Some(engine) = engine.upgrade() {
-                engine.announce();
+                engine.record(&peer, &changes);
             }
         });
+    }
+}
+
+/// An exchange that failed and moved nothing.
+pub(crate) fn failed(
+    tree: Id,
+    started: eidetica_kernel::Timestamp,
+    completed: eidetica_kernel::Timestamp,
+    error: &Error,
+) -> HistoryRecord {
+    HistoryRecord {
+        tree,
+        started,
+        completed,
+        duration_us: 0,
+        entries: 0,
+        bytes: 0,
+        error: Some(error.to_string().chars().take(ERROR_CHARS_MAX).collect()),
     }
 }

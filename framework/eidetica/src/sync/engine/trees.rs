@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eidetica_kernel::scheduler::{Event, Preferences};
-use eidetica_kernel::{ErrorKind, Id, PublicKey, Result};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result};
 
 use super::{Live, SyncEngine};
 use crate::engine::tree::Tree;
@@ -42,8 +42,39 @@ impl SyncEngine {
 
     fn related(&self, peer: &PublicKey, tree: &Id) {
         self.live.lock().entry((*peer, *tree)).or_default();
-        self.tell(Event::Related { peer: *peer, tree: *tree, preferences: Preferences::default() });
+        if let Some(preferences) = self.preferences(tree) {
+            self.tell(Event::Related { peer: *peer, tree: *tree, preferences });
+        }
         self.watch_tree(tree);
+    }
+
+    /// What the users of a tree want; `None` if its sync is turned off.
+    pub(crate) fn preferences(&self, tree: &Id) -> Option<Preferences> {
+        self.inner().ok()?.preferences(tree)
+    }
+
+    /// The users of a tree want something else now.
+    pub(crate) fn preferences_changed(&self, tree: &Id) -> Result<()> {
+        let wanted = self.preferences(tree);
+        for (peer, of, _) in Rows(&*self.inner()?.backend).relations(None)? {
+            if of != *tree {
+                continue;
+            }
+            match wanted {
+                Some(preferences) => self.tell(Event::Related { peer, tree: *tree, preferences }),
+                None => {
+                    self.tell(Event::Unrelated { peer, tree: *tree });
+                    self.forget_on_links(&peer, tree);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_on_links(&self, peer: &PublicKey, tree: &Id) {
+        if let Some(link) = self.open_link(peer) {
+            let _ = link.commands.try_send(Command::Forget { tree: *tree });
+        }
     }
 
     pub(crate) fn unrelate(&self, peer: &PublicKey, tree: &Id) -> Result<bool> {
@@ -51,9 +82,7 @@ impl SyncEngine {
         let was = Rows(&*inner.backend).change_relation(peer, tree, |record| Ok((None, record.is_some())))?;
         self.tell(Event::Unrelated { peer: *peer, tree: *tree });
         self.live.lock().remove(&(*peer, *tree));
-        if let Some(link) = self.open_link(peer) {
-            let _ = link.commands.try_send(Command::Forget { tree: *tree });
-        }
+        self.forget_on_links(peer, tree);
         Ok(was)
     }
 
@@ -65,7 +94,7 @@ impl SyncEngine {
     }
 
     /// Tells the scheduler of every commit to a tree that is held.
-    pub(super) fn watch_tree(&self, tree: &Id) {
+    pub(crate) fn watch_tree(&self, tree: &Id) {
         let mut watches = self.watches.lock();
         if watches.contains_key(tree) {
             return;
@@ -98,6 +127,7 @@ impl SyncEngine {
             Ok(link) => link,
             Err(error) => {
                 self.live.lock().entry((*peer, *tree)).or_default().attempts += 1;
+                self.record_unreached(peer, tree, &error);
                 return Err(error);
             }
         };
@@ -120,12 +150,23 @@ impl SyncEngine {
 
     pub(crate) async fn sync_over(self: &Arc<Self>, link: &LinkHandle, tree: &Id) -> Result<()> {
         let peer = link.peer();
+        if self.preferences(tree).is_none() {
+            let reason = "its users have turned its sync off";
+            let off = Error::new(ErrorKind::InvalidInput, "syncing the database", tree, reason);
+            return Err(off.hint("turn it on with set_prefs()"));
+        }
         self.live.lock().entry((peer, *tree)).or_default().attempts += 1;
         let done = link.ask(|done| Command::Sync { tree: *tree, done }).await.and_then(|done| done);
         if let Err(error) = &done {
             self.live.lock().entry((peer, *tree)).or_default().last_error = Some(error.to_string());
         }
         done
+    }
+
+    /// How many entries of a tree are held here.
+    pub(crate) fn entries_held(&self, tree: &Id) -> Option<u64> {
+        let tree = self.inner().ok()?.trees.get(tree).ok().flatten()?;
+        Some(tree.head().entries())
     }
 
     pub(crate) fn live(&self, peer: &PublicKey, tree: &Id) -> Live {

@@ -1,0 +1,162 @@
+//! Requests for access that wait for a person.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use eidetica::auth::Permission;
+use eidetica::sync::{Admission, AuthParams, RequestStatus, SyncError, SyncPeerInfo};
+use eidetica::{Database, Error, Result};
+use eidetica_system_tests::node::{Node, get, set, within};
+
+async fn ask(from: &Node, at: &Node, database: &Database, permission: Permission) -> Result<()> {
+    let sync = from.instance.sync()?;
+    let address = at.address()?;
+    let asking = sync.sync_with_peer_for_bootstrap(address, database.root_id(), "device_key", permission);
+    within("an answer", asking).await
+}
+
+fn pending(error: &Error) -> String {
+    match error.sync_error() {
+        Some(SyncError::BootstrapPending { request_id, message }) => {
+            assert!(!message.is_empty());
+            request_id.clone()
+        }
+        _ => panic!("not pending: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_a_person_and_succeeds_once_approved() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    set(&here, "greeting", "hello")?;
+    let id = pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err());
+    assert_eq!(pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err()), id, "one request per key");
+    let sync = a.instance.sync()?;
+    let waiting = sync.pending_bootstrap_requests()?;
+    assert_eq!(waiting.len(), 1);
+    let request = &waiting[0];
+    assert_eq!((&request.request_id, request.permission), (&id, Permission::Write));
+    assert_eq!((request.requesting_key, request.tree_id), (b.peer(), *here.root_id()));
+    assert_eq!(request.peer_pubkey, b.peer().to_string());
+    assert!(!b.instance.has_database(here.root_id())?);
+
+    sync.approve_bootstrap_request(&id, a.key()?)?;
+    assert!(sync.pending_bootstrap_requests()?.is_empty());
+    assert_eq!(sync.approved_bootstrap_requests()?.len(), 1);
+    let approved = sync.get_bootstrap_request(&id)?;
+    assert!(matches!(approved.status, RequestStatus::Approved { permission: Permission::Write, .. }));
+    assert_eq!(approved.status.to_string(), "approved");
+    ask(&b, &a, &here, Permission::Write).await?;
+    assert_eq!(here.permission_of(b.peer())?, Some(Permission::Write));
+    let there = b.instance.load_database(here.root_id())?;
+    assert_eq!(get(&there, "greeting")?, "hello");
+
+    let again = sync.approve_bootstrap_request(&id, a.key()?).unwrap_err();
+    assert!(matches!(again.sync_error(), Some(SyncError::InvalidRequestState { .. })), "{again}");
+    let again = sync.reject_bootstrap_request(&id, a.key()?).unwrap_err();
+    assert!(matches!(again.sync_error(), Some(SyncError::InvalidRequestState { .. })), "{again}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_request_is_denied_from_then_on_and_a_grant_lets_in_all_the_same() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    let id = pending(&ask(&b, &a, &here, Permission::Read).await.unwrap_err());
+    let sync = a.instance.sync()?;
+    sync.reject_bootstrap_request(&id, a.key()?)?;
+    assert_eq!(sync.rejected_bootstrap_requests()?[0].request_id, id);
+    let denied = ask(&b, &a, &here, Permission::Read).await.unwrap_err();
+    assert!(matches!(denied.sync_error(), Some(SyncError::PermissionDenied { .. })), "{denied}");
+    assert_eq!(here.permission_of(b.peer())?, None);
+    here.grant(b.peer(), Permission::Read, 100)?;
+    ask(&b, &a, &here, Permission::Read).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_admin_decides_and_less_may_be_granted_than_was_asked_for() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    let id = pending(&ask(&b, &a, &here, Permission::Admin).await.unwrap_err());
+    let sync = a.instance.sync()?;
+    let writer = a.user.add_private_key(Some("writer"))?;
+    here.grant(writer, Permission::Write, 100)?;
+    let refused = sync.approve_bootstrap_request(&id, writer).unwrap_err();
+    assert!(matches!(refused.sync_error(), Some(SyncError::InsufficientPermission { .. })), "{refused}");
+    let refused = sync.approve_bootstrap_request(&id, b.key()?).unwrap_err();
+    assert!(matches!(refused.sync_error(), Some(SyncError::InvalidKeyName { .. })), "{refused}");
+    for unknown in ["nothing", "0011223344556677"] {
+        let refused = sync.get_bootstrap_request(unknown).unwrap_err();
+        assert!(matches!(refused.sync_error(), Some(SyncError::RequestNotFound(_))), "{refused}");
+    }
+    assert_eq!(sync.pending_bootstrap_requests()?.len(), 1, "nothing was decided");
+    sync.approve_bootstrap_request_as(&id, a.key()?, Permission::Read)?;
+    ask(&b, &a, &here, Permission::Admin).await?;
+    assert_eq!(here.permission_of(b.peer())?, Some(Permission::Read));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_peer_waits_for_the_approval_by_itself_and_a_restart_keeps_the_request() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = || Box::new(eidetica::backend::File::open(folder.path()).unwrap());
+    let a = Node::http_on(file())?;
+    let b = Node::http()?;
+    let here = a.create()?;
+    let tree = *here.root_id();
+    let id = pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err());
+    drop(here);
+    a.instance.close()?;
+    drop(a);
+    let a = Node::http_on(file())?;
+    let sync = a.instance.sync()?;
+    assert_eq!(sync.pending_bootstrap_requests()?[0].request_id, id);
+    let declared = SyncPeerInfo {
+        peer_pubkey: a.peer().to_string(),
+        tree_id: tree,
+        addresses: vec![eidetica::sync::Address::http(a.address()?)?],
+        auth: Some(AuthParams { key_name: "device_key".to_owned(), permission: Permission::Write }),
+        display_name: None,
+    };
+    let handle = b.instance.sync()?.register_sync_peer(declared)?;
+    sync.approve_bootstrap_request(&id, a.key()?)?;
+    within("the first sync", handle.wait_for_initial_sync()).await?;
+    assert!(b.instance.has_database(tree)?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_admission_is_signed_by_the_node_which_a_logged_in_admin_lets() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
+    let above = ask(&b, &a, &here, Permission::Admin).await.unwrap_err();
+    assert!(matches!(above.sync_error(), Some(SyncError::PermissionDenied { .. })), "{above}");
+    a.instance.logout("user")?;
+    // Nobody is there to let the node's key admit.
+    pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err());
+    let _user = a.instance.login_user("user", None)?;
+    ask(&b, &a, &here, Permission::Write).await?;
+    assert_eq!(here.permission_of(b.peer())?, Some(Permission::Write));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_peer_may_have_waiting_is_bounded() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    for number in 0..16 {
+        b.user.add_private_key(Some(&format!("key {number}")))?;
+        let asking = b.instance.sync()?.sync_with_peer_for_bootstrap(
+            a.address()?,
+            here.root_id(),
+            format!("key {number}"),
+            Permission::Read,
+        );
+        pending(&within("an answer", asking).await.unwrap_err());
+    }
+    let busy = ask(&b, &a, &here, Permission::Read).await.unwrap_err();
+    assert!(matches!(busy.sync_error(), Some(SyncError::Network { .. })), "{busy}");
+    assert_eq!(a.instance.sync()?.pending_bootstrap_requests()?.len(), 16);
+    Ok(())
+}
