@@ -155,6 +155,14 @@ async fn without_on_commit_a_commit_waits_for_the_next_exchange() -> Result<()> 
     let sync = b.instance.sync()?;
     within("a sync", sync.sync_with_peer(a.address()?, Some(here.root_id()))).await?;
     let there = b.user.open_database(here.root_id())?;
+    // Both sides' schedulers begin with an exchange of their own.
+    for (node, peer, attempts) in [(&a, &b, 1), (&b, &a, 2)] {
+        let sync = node.instance.sync()?;
+        let begun =
+            || sync.tree_sync_state(peer.peer(), here.root_id()).unwrap().unwrap().attempts >= attempts;
+        until("the scheduler's first exchange", begun).await;
+        within("its end", sync.sync_tree_with_peer(peer.peer(), here.root_id())).await?;
+    }
     set(&here, "calm", 1)?;
     // Another database's commit does come: so would this one's.
     let other = shared(&a)?;

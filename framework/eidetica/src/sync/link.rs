@@ -799,9 +799,8 @@ impl Driver {
                     (change.shared_base, change.shared_since) = (Some(held), 0);
                 }
                 // A further round may have been asked for already.
-                if known.waiters.is_empty()
-                    && let Some(exchange) = known.exchange.take()
-                {
+                let next = (!known.waiters.is_empty()).then(|| Exchange::begin(context));
+                if let Some(exchange) = std::mem::replace(&mut known.exchange, next) {
                     change.ended.push(exchange.end(tree, context, None));
                 }
                 engine.in_sync(&peer, &tree);
