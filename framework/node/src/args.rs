@@ -201,6 +201,9 @@ pub(crate) enum Asking {
     /// Peers: list, add, block, remove, try again, ping.
     #[command(subcommand)]
     Peer(Peer),
+    /// Requests for access: list, approve, reject.
+    #[command(subcommand)]
+    Request(Requests),
     /// Exchanges databases with peers now: one or all, with one or all.
     Sync {
         /// Name, id, or a unique beginning of the id. A key here is a peer.
@@ -326,6 +329,29 @@ pub(crate) enum Peer {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Requests {
+    /// Lists those that wait.
+    List {
+        /// Those that were decided too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Grants what is asked for; the peer gets it when it asks again, which it does by itself.
+    Approve {
+        /// A request's id, or a unique beginning of it.
+        id: String,
+        /// Grant this instead: read, write or admin.
+        #[arg(long = "as", value_name = "PERMISSION")]
+        permission: Option<Permission>,
+    },
+    /// Denies it, also when it is asked again.
+    Reject {
+        /// A request's id, or a unique beginning of it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// Shows the user's keys, and the node's own.
     Show,
@@ -417,6 +443,9 @@ mod tests {
             "export notes store --pretty",
             "share notes --write --uses 2 --expires 1h",
             "join ticket",
+            "request list --all",
+            "request approve 00ff --as read",
+            "request reject 00ff",
             "peer ping peer",
             "sync notes peer",
             "grant notes * read --seniority 7 --store a --store b",

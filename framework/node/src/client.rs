@@ -11,7 +11,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::args::{Asking, Db, Global, Key, Peer, User};
+use crate::args::{Asking, Db, Global, Key, Peer, Requests, User};
 use crate::control::{self, read_line};
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -330,6 +330,9 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         Asking::Peer(Peer::Remove { peer }) => What::PeerRemove { peer },
         Asking::Peer(Peer::Reset { peer }) => What::PeerReset { peer },
         Asking::Peer(Peer::Ping { peer }) => What::PeerPing { peer },
+        Asking::Request(Requests::List { all }) => What::RequestList { all },
+        Asking::Request(Requests::Approve { id, permission }) => What::RequestApprove { id, permission },
+        Asking::Request(Requests::Reject { id }) => What::RequestReject { id },
         Asking::Sync { db: Some(db), peer: None } if db.starts_with("ed25519:") => {
             What::Sync { db: None, peer: Some(db) }
         }

@@ -100,6 +100,16 @@ pub(crate) enum What {
     PeerPing {
         peer: String,
     },
+    RequestList {
+        all: bool,
+    },
+    RequestApprove {
+        id: String,
+        permission: Option<Permission>,
+    },
+    RequestReject {
+        id: String,
+    },
     Sync {
         db: Option<String>,
         peer: Option<String>,

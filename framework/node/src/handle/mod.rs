@@ -4,6 +4,7 @@ mod data;
 mod databases;
 mod joining;
 mod peers;
+mod requests;
 mod rights;
 mod status;
 mod users;
@@ -71,6 +72,9 @@ impl Job {
             What::PeerRemove { peer } => self.remove_peer(&peer),
             What::PeerReset { peer } => self.reset_peer(&peer),
             What::PeerPing { peer } => self.ping_peer(&peer),
+            What::RequestList { all } => self.list_requests(all),
+            What::RequestApprove { id, permission } => self.approve_request(&id, permission),
+            What::RequestReject { id } => self.reject_request(&id),
             What::Sync { db, peer } => self.sync(db.as_deref(), peer.as_deref()),
             What::Grant { db, key, permission, seniority, stores } => {
                 self.grant(&db, key, permission, seniority, stores)

@@ -7,5 +7,6 @@ mod failures;
 mod lifetime;
 mod peers;
 mod real_data;
+mod requests;
 mod support;
 mod values;
