@@ -258,7 +258,7 @@ async fn entries(seen: &mut Seen) -> Result<()> {
     fetch().await?;
 
     // The digest of a store's state was altered where it rests.
-    alter(&*backend, |key, row| {
+    alter(&backend, |key, row| {
         (key.first() == Some(&0x10) && key.get(5) == Some(&0x07)).then(|| {
             let mut row = row.to_vec();
             row[1] ^= 1;
