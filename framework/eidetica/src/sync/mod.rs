@@ -33,7 +33,7 @@ pub use self::admission::Admission;
 pub(crate) use self::engine::SyncEngine;
 pub use self::exchange::TreeInfo;
 pub use self::handle::{SyncHandle, SyncPeerInfo, SyncStatus};
-pub use self::join::InviteOptions;
+pub use self::join::{InviteInfo, InviteOptions};
 pub use self::peers::{ConnectionState, PeerInfo, PeerStatus};
 use self::records::Rows;
 pub use self::relations::TreeSyncState;
