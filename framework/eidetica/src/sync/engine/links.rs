@@ -88,7 +88,8 @@ impl SyncEngine {
         self.tries.lock().get(peer).cloned().unwrap_or_default()
     }
 
-    /// Dials the addresses, the first at once and each further one when those before have failed or are slow.
+    /// Dials the addresses, the first at once and each further one when those before have failed or are slow. When all have failed,
+    /// that the peer was away at one says more than that another can't be dialled.
     pub(crate) async fn dial_any(
         self: &Arc<Self>,
         addresses: &[Address],
@@ -114,7 +115,7 @@ impl SyncEngine {
                 tokio::select! {
                     attempt = attempts.next() => match attempt {
                         Some(Ok(link)) => return Ok(link),
-                        Some(Err(error)) => failed = Some(error),
+                        Some(Err(error)) => failed = Some(failed.filter(is_away).unwrap_or(error)),
                         None => break,
                     },
                     () = self.context().clock.sleep(STAGGER), if more => break,
@@ -235,4 +236,9 @@ impl SyncEngine {
             }
         }
     }
+}
+
+/// Whether nobody was found, rather than somebody or something that won't do.
+fn is_away(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
 }
