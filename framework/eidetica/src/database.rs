@@ -21,7 +21,7 @@ use crate::transaction::{self, Transaction};
 pub(crate) enum Signer {
     /// This one.
     Key(Arc<SecretKey>),
-    /// The last logged-in user's that fits, looked up at each commit.
+    /// The last logged-in user's that fits, else the node's own if that does; looked up at each commit.
     LoggedIn,
     /// Nobody's: only the engine writes there.
     Engine,
@@ -396,7 +396,10 @@ impl Database {
                     }
                     .into());
                 }
-                sessions.iter().rev().find_map(|session| session.key(fits)).ok_or_else(|| {
+                let of_user = sessions.iter().rev().find_map(|session| session.key(fits));
+                // What was granted to the node is its users'.
+                let of_node = || Some(&self.inner.identity).filter(|key| fits(&key.public_key())).cloned();
+                of_user.or_else(of_node).ok_or_else(|| {
                     let reason = format!("no key of the logged-in users may {wanted} here");
                     denied("committing to", &self.tree.id, reason)
                 })

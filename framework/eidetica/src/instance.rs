@@ -216,7 +216,7 @@ impl Instance {
     }
 
     /// Opens a database that is held here. What is written through the handle is signed by the last logged-in user's key
-    /// that fits.
+    /// that fits; where none does and the node's own key was granted what it takes, as by a bootstrap with `device_key`, by that.
     ///
     /// # Errors
     /// `is_not_found()` if it isn't held here; [`ErrorKind::InvalidInput`] for text that isn't an id.

@@ -103,7 +103,13 @@ pub fn ingest(instance: &Instance, database: &Id, entries: Vec<RawEntry>) -> Res
                 incoming.iter().position(|incoming| incoming.entry.id() == *database).ok_or_else(|| {
                     Error::new(ErrorKind::NotFound, "taking in", database, "its root isn't among the entries")
                 })?;
-            let tree = trees.adopt(incoming.remove(at))?;
+            let tree = match trees.adopt(incoming.remove(at))? {
+                Ok(tree) => tree,
+                Err(time) => {
+                    report.not_before.push((*database, time));
+                    return Ok(report);
+                }
+            };
             report.accepted.push(*database);
             tree
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::decode_hex;
 use crate::runtime::Rng;
+use crate::sync_error::SyncError;
 
 /// An Ed25519 public key. Text form: `ed25519:` and 64 lowercase hex digits.
 ///
@@ -96,7 +97,7 @@ pub trait ToKey {
     /// The key.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for text that isn't a key.
+    /// [`SyncError::InvalidPublicKey`] for text that isn't a key.
     fn to_key(&self) -> Result<PublicKey>;
 }
 
@@ -108,13 +109,16 @@ impl ToKey for PublicKey {
 
 impl ToKey for str {
     fn to_key(&self) -> Result<PublicKey> {
-        self.parse()
+        self.parse().map_err(|error: Error| {
+            let key = self.chars().take(100).collect();
+            SyncError::InvalidPublicKey { key, reason: error.reason().to_owned() }.into()
+        })
     }
 }
 
 impl ToKey for String {
     fn to_key(&self) -> Result<PublicKey> {
-        self.parse()
+        self.as_str().to_key()
     }
 }
 

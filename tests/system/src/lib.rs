@@ -1,6 +1,7 @@
 //! Tests of whole nodes live in `tests/`; here is what they share, and what the project's front page shows, compiled and run.
 
 pub mod node;
+pub mod over;
 pub mod proxy;
 pub mod seeded;
 pub mod state;

@@ -48,7 +48,7 @@ impl Node {
         Ok(node)
     }
 
-    fn open(backend: Box<dyn Backend>) -> Result<Self> {
+    pub(crate) fn open(backend: Box<dyn Backend>) -> Result<Self> {
         log();
         let instance = Instance::open(backend)?.enable_sync()?;
         if instance.list_users()?.is_empty() {

@@ -5,7 +5,7 @@
 use eidetica::auth::Permission;
 use eidetica::sync::{Admission, AuthParams, RequestStatus, SyncError, SyncPeerInfo};
 use eidetica::{Database, Error, Result};
-use eidetica_system_tests::node::{Node, get, set, within};
+use eidetica_system_tests::node::{Node, get, set, until, within};
 
 async fn ask(from: &Node, at: &Node, database: &Database, permission: Permission) -> Result<()> {
     let sync = from.instance.sync()?;
@@ -55,6 +55,34 @@ async fn a_request_waits_for_a_person_and_succeeds_once_approved() -> Result<()>
     assert!(matches!(again.sync_error(), Some(SyncError::InvalidRequestState { .. })), "{again}");
     let again = sync.reject_bootstrap_request(&id, a.key()?).unwrap_err();
     assert!(matches!(again.sync_error(), Some(SyncError::InvalidRequestState { .. })), "{again}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_granted_to_the_node_is_written_by_its_users_and_by_nobody_else() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
+    let here = a.create()?;
+    ask(&b, &a, &here, Permission::Write).await?;
+    let there = b.instance.load_database(here.root_id())?;
+    let written = set(&there, "by", "the node")?;
+    assert_eq!(there.entry(written)?.author, b.peer());
+    assert!(there.grant("*", Permission::Read, 200).unwrap_err().is_permission_denied());
+    // A user's own key comes first.
+    here.grant(b.key()?, Permission::Write, 100)?;
+    until("the grant arrives", || there.permission_of(b.key().unwrap()).unwrap().is_some()).await;
+    let written = set(&there, "by", "the user")?;
+    assert_eq!(there.entry(written)?.author, b.key()?);
+    b.instance.logout("user")?;
+    let nobody = set(&there, "by", "nobody").unwrap_err();
+    assert!(matches!(nobody.sync_error(), Some(SyncError::AuthenticationRequired { .. })), "{nobody}");
+    // The key with which a node admits others signs nothing else.
+    let owner = a.user.open_database(here.root_id())?;
+    a.instance.create_user("other", None)?;
+    a.instance.logout("user")?;
+    let _other = a.instance.login_user("other", None)?;
+    let stranger = set(&a.instance.load_database(owner.root_id())?, "by", "a stranger").unwrap_err();
+    assert!(stranger.is_permission_denied(), "{stranger}");
     Ok(())
 }
 

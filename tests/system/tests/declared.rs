@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eidetica::auth::Permission;
+use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::sync::{Address, Admission, AuthParams, ConnectionState, SyncError, SyncPeerInfo};
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
@@ -92,6 +93,30 @@ async fn a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled() -> Re
     assert!(matches!(waited.sync_error(), Some(SyncError::InvalidPublicKey { .. })), "{waited}");
     assert!(b.instance.sync()?.list_peers()?.is_empty());
     handle.cancel()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_whose_transport_is_not_enabled_ends_no_attempts() -> Result<()> {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Node::memory(&network)?, Node::http()?);
+    let here = a.create()?;
+    here.grant(b.key()?, Permission::Write, 100)?;
+    let sync = b.instance.sync()?;
+    let mut declared = declaration(&a, &here, "127.0.0.1:9")?;
+    declared.addresses.push(Address::new("memory", a.address()?));
+    let handle = sync.register_sync_peer(declared)?;
+    let failed = || handle.status().unwrap().last_error;
+    until("both were tried", || failed().is_some()).await;
+    let failed = failed().unwrap();
+    assert!(failed.contains("127.0.0.1:9"), "where the peer could have been is told: {failed}");
+    sync.remove_peer_address(a.peer(), &Address::http("127.0.0.1:9")?)?;
+    sync.reset_peer(a.peer())?;
+    let waits =
+        || handle.status().unwrap().last_error.is_some_and(|error| error.contains("no enabled transport"));
+    until("the other alone is tried", waits).await;
+    sync.add_transport(Box::new(MemoryTransport::on(&network)))?;
+    within("the first sync", handle.wait_for_initial_sync()).await?;
     Ok(())
 }
 

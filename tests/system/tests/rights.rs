@@ -293,6 +293,26 @@ async fn an_invite_admits_as_many_keys_as_it_says_and_no_longer_than_it_says() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_invite_admits_nobody_any_more_and_whom_it_admitted_stays() -> Result<()> {
+    let world = World::new(3)?;
+    let ticket = world.database.invite(Permission::Write, InviteOptions { expires_in: None, uses: None })?;
+    let joined = within("joining", world.nodes[1].user.join(&ticket)).await?;
+    let id = ticket.invite_id().unwrap();
+    let invites = world.database.invites()?;
+    assert_eq!((&invites[0].invite_id, invites[0].good, invites.len()), (&id, true, 1));
+    assert!(joined.revoke_invite(&id).unwrap_err().is_permission_denied(), "a writer ends no invites");
+    for unknown in ["nonsense", &"00".repeat(32)] {
+        assert!(world.database.revoke_invite(unknown).unwrap_err().is_not_found());
+    }
+    world.database.revoke_invite(&id)?;
+    assert!(!world.database.invites()?[0].good);
+    let late = within("too late", world.nodes[2].user.join(&ticket)).await.unwrap_err();
+    assert!(matches!(late.sync_error(), Some(SyncError::InviteExpired { .. })), "{late}");
+    set(&joined, "still", 1)?;
+    within("joining again", world.nodes[1].user.join(&ticket)).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_right_is_taken_learns_of_it_and_of_nothing_after() -> Result<()> {
     let world = World::new(2)?;
     world.grant(1, Permission::Read, 100)?;

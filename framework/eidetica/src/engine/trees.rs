@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eidetica_kernel::backend::{Batch, Scan, for_each_row};
 use eidetica_kernel::entry::RIGHTS_STORE;
-use eidetica_kernel::{AuthPolicy, Error, ErrorKind, Id, Result, SecretKey, SignedEntry};
+use eidetica_kernel::{AuthPolicy, Error, ErrorKind, Id, Result, SecretKey, SignedEntry, Timestamp};
 use parking_lot::Mutex;
 
 use super::commit::{StagedPayload, make_root};
@@ -108,11 +108,12 @@ impl Trees {
         Ok(tree)
     }
 
-    /// Takes in the root of a tree that a peer holds.
-    pub(crate) fn adopt(&self, root: Incoming) -> Result<Arc<Tree>> {
+    /// Takes in the root of a tree that a peer holds. The inner error is the time before which it is from the future of this node's
+    /// clock, and isn't taken.
+    pub(crate) fn adopt(&self, root: Incoming) -> Result<std::result::Result<Arc<Tree>, Timestamp>> {
         let id = root.entry.id();
         if let Some(tree) = self.get(&id)? {
-            return Ok(tree);
+            return Ok(Ok(tree));
         }
         if self.was_removed(&id)? {
             return Err(Error::new(
@@ -136,13 +137,16 @@ impl Trees {
         if report.accepted.is_empty() {
             // Another link may have brought it at the same moment.
             if let Some(tree) = self.get(&id)? {
-                return Ok(tree);
+                return Ok(Ok(tree));
+            }
+            if let Some((_, time)) = report.not_before.first() {
+                return Ok(Err(*time));
             }
             let reason = report.refused.into_iter().chain(report.bad_copies).map(|(_, reason)| reason).next();
             return Err(refused(reason.unwrap_or_else(|| "its root can't be judged yet".to_owned())));
         }
         let tree = Arc::new(tree);
-        Ok(self.open.lock().entry(id).or_insert(tree).clone())
+        Ok(Ok(self.open.lock().entry(id).or_insert(tree).clone()))
     }
 
     /// The keys that a tree has, or will have once its root is here.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_kernel::auth::Permission;
-use eidetica_kernel::{Error, Result, SecretKey, SyncError};
+use eidetica_kernel::{Error, ErrorKind, Result, SecretKey, SyncError, Timestamp};
 
 use super::access::{self, Wish};
 use super::engine::ADDRESSES_MAX;
-use super::records::Rows;
+use super::records::{InviteRecord, Rows};
 use super::{Sync, Ticket, admission};
 use crate::database::Database;
 
@@ -19,6 +19,24 @@ pub struct InviteOptions {
     pub expires_in: Option<Duration>,
     /// How many keys it admits; `None` for any number.
     pub uses: Option<u32>,
+}
+
+/// An invite that this node made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InviteInfo {
+    /// Names it, without being it: a hash of its secret.
+    pub invite_id: String,
+    /// What it admits to.
+    pub permission: Permission,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it is over; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// How many keys it still admits; `None` for any number.
+    pub uses_left: Option<u32>,
+    /// Whether it still admits anybody.
+    pub good: bool,
 }
 
 impl Default for InviteOptions {
@@ -89,18 +107,70 @@ impl Database {
     /// # Errors
     /// `is_permission_denied()`; [`SyncError::SyncNotEnabled`]; those of the backend.
     pub fn invite(&self, permission: Permission, options: InviteOptions) -> Result<Ticket> {
-        let admin = self.key(true)?;
-        let held = self.tree.table().grant(&admin.public_key()).map(|grant| grant.right.permission());
-        if held != Some(Permission::Admin) {
-            let reason = format!("{} isn't an admin there", admin.public_key());
-            return Err(crate::engine::tree::denied("inviting to", &self.tree.id, reason));
-        }
+        let admin = self.inviting_key("inviting to")?;
         admission::enable(&self.inner, &self.tree, &admin, permission)?;
         let expires = options.expires_in.map(|after| self.inner.runtime.context.clock.wall().plus(after));
         let secret = admission::invite(&self.inner, &self.tree, permission, expires, options.uses)?;
         let mut ticket = self.ticket()?;
         ticket.invite = Some(secret);
         Ok(ticket)
+    }
+
+    /// The invites that this node made for the database, the newest first: those that are good, and those that are over.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn invites(&self) -> Result<Vec<InviteInfo>> {
+        self.inner.check_open()?;
+        let now = self.inner.runtime.context.clock.wall();
+        let mut invites: Vec<_> = Rows(&*self.inner.backend).invites(&self.tree.id)?;
+        invites.sort_by_key(|(id, record)| (std::cmp::Reverse(record.created), id.clone()));
+        let info = |(invite_id, record): (String, InviteRecord)| InviteInfo {
+            invite_id,
+            permission: record.permission,
+            created_at: record.created,
+            expires_at: record.expires,
+            uses_left: record.uses_left,
+            good: record.uses_left != Some(0) && record.expires.is_none_or(|expires| expires > now),
+        };
+        Ok(invites.into_iter().map(info).collect())
+    }
+
+    /// Ends an invite that this node made, by the id that [`Database::invites`] and [`Ticket::invite_id`] give. Whom it has admitted
+    /// stays. Needs Admin.
+    ///
+    /// # Errors
+    /// `is_not_found()` if this node made no such invite for the database; `is_permission_denied()`; those of the backend.
+    pub fn revoke_invite(&self, invite_id: impl AsRef<str>) -> Result<()> {
+        let invite_id = invite_id.as_ref();
+        self.inviting_key("ending an invite to")?;
+        let now = self.inner.runtime.context.clock.wall();
+        let rows = Rows(&*self.inner.backend);
+        let ended = rows.change_invite_by_id(invite_id, |record| {
+            let record = record.filter(|record| record.tree == self.tree.id);
+            let expires = |record: &InviteRecord| record.expires.map_or(now, |expires| expires.min(now));
+            let ended = record.map(|record| InviteRecord { expires: Some(expires(&record)), ..record });
+            let found = ended.is_some();
+            Ok((ended, found))
+        })?;
+        if !ended {
+            let subject = format_args!("{invite_id:.80?}");
+            let reason = "this node made no such invite for the database";
+            return Err(Error::new(ErrorKind::NotFound, "ending the invite", subject, reason)
+                .hint("invites() names those there are"));
+        }
+        self.inner.backend.flush()
+    }
+
+    /// The key of an admin.
+    fn inviting_key(&self, operation: &'static str) -> Result<Arc<SecretKey>> {
+        let admin = self.key(true)?;
+        let held = self.tree.table().grant(&admin.public_key()).map(|grant| grant.right.permission());
+        if held != Some(Permission::Admin) {
+            let reason = format!("{} isn't an admin there", admin.public_key());
+            return Err(crate::engine::tree::denied(operation, &self.tree.id, reason));
+        }
+        Ok(admin)
     }
 
     /// A ticket without an invite: where the database is to be had by those who may read it.

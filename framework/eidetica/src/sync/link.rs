@@ -72,6 +72,8 @@ struct Stream {
     /// Why it ended, for those who wait.
     failure: Option<Error>,
     _watch: Option<TaskGuard>,
+    /// Found out in this round: the same entries, and not the same state.
+    diverged: Option<Error>,
     /// What both sides are busy with until they hold the same.
     exchange: Option<Exchange>,
 }
@@ -149,7 +151,7 @@ struct Driver {
     /// What is to be written down.
     changes: BTreeMap<Id, Change>,
     /// Who waits for an exchange that is complete, until that is written down.
-    complete: Vec<oneshot::Sender<Result<()>>>,
+    complete: Vec<(oneshot::Sender<Result<()>>, Result<()>)>,
     /// Answered when what was taken out of `changes` is written down.
     recorded: mpsc::Sender<()>,
     recording: bool,
@@ -420,6 +422,7 @@ impl Driver {
             waiters: Vec::new(),
             failure: None,
             _watch: None,
+            diverged: None,
             exchange: None,
         };
         self.trees.entry(tree).or_insert_with(fresh);
@@ -703,8 +706,8 @@ impl Driver {
             if let Some(engine) = engine.upgrade() {
                 engine.record(&peer, &changes);
             }
-            for done in complete {
-                let _ = done.send(Ok(()));
+            for (done, result) in complete {
+                let _ = done.send(result);
             }
             let _ = recorded.try_send(());
         });
@@ -790,8 +793,11 @@ impl Driver {
                 known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
                 // What was committed before the watch began isn't announced by it.
                 let _ = self.changed.try_send(tree);
-                let done = known.waiters.extract_if(.., |waiter| waiter.round <= round);
-                self.complete.extend(done.map(|waiter| waiter.done));
+                let diverged = known.diverged.take();
+                for waiter in known.waiters.extract_if(.., |waiter| waiter.round <= round) {
+                    let result = diverged.as_ref().map_or(Ok(()), |diverged| Err(copy(diverged)));
+                    self.complete.push((waiter.done, result));
+                }
                 let change = self.changes.entry(tree).or_default();
                 let context = &self.runtime.context;
                 change.in_sync = Some(context.clock.wall());
@@ -801,9 +807,9 @@ impl Driver {
                 // A further round may have been asked for already.
                 let next = (!known.waiters.is_empty()).then(|| Exchange::begin(context));
                 if let Some(exchange) = std::mem::replace(&mut known.exchange, next) {
-                    change.ended.push(exchange.end(tree, context, None));
+                    change.ended.push(exchange.end(tree, context, diverged.as_ref()));
                 }
-                engine.in_sync(&peer, &tree);
+                engine.in_sync(&peer, &tree, diverged.as_ref());
             }
             Report::Refused(refuse) => {
                 let operation = format!("syncing the database {}", tree.short());
@@ -833,7 +839,12 @@ impl Driver {
             Report::Diverged(store) => {
                 let diverged = SyncError::StateDiverged { peer, tree, store };
                 tracing::error!("{diverged}");
-                known.failure = Some(diverged.into());
+                known.diverged = Some(diverged.into());
+            }
+            Report::Invalid { entry, reason } => {
+                let invalid = SyncError::InvalidEntry { entry, reason };
+                tracing::warn!(%peer, tree = %tree.short(), "{invalid}");
+                known.failure = Some(invalid.into());
             }
             Report::Failed(reason) => {
                 tracing::warn!(%peer, tree = %tree.short(), reason, "a database's sync ended");

@@ -99,8 +99,8 @@ pub(crate) struct Ingest {
     pub(crate) accepted: Vec<Arrival>,
     pub(crate) last: Option<Id>,
     pub(crate) not_before: Option<Timestamp>,
-    /// A rule that an entry breaks, or a copy that is wrong: the peer's fault.
-    pub(crate) broken: Option<String>,
+    /// An entry that breaks a rule, or whose copy is wrong: the peer's fault.
+    pub(crate) broken: Option<(Id, String)>,
     pub(crate) missing: Option<Id>,
 }
 
@@ -121,6 +121,8 @@ pub(crate) enum Report {
     NotBefore(Timestamp),
     /// Same entries, other state.
     Diverged(String),
+    /// The peer sent an entry that breaks a rule, or a wrong copy of one.
+    Invalid { entry: Id, reason: String },
     /// It can't go on.
     Failed(String),
 }
@@ -599,8 +601,9 @@ impl TreeMachine {
     fn ingested(&mut self, ingest: Ingest) -> Vec<Output> {
         let Some(Received::Entries(arriving)) = self.received.pop_front() else { return self.step() };
         self.output.push(Output::Consumed(arriving.credit));
-        if let Some(reason) = ingest.broken {
-            return self.broken(&reason);
+        if let Some((entry, reason)) = ingest.broken {
+            let invalid = format!("the entry {entry} is refused: {reason}");
+            return self.give_up(&invalid, Report::Invalid { entry, reason });
         }
         if let Some(missing) = ingest.missing {
             return self.broken(&format!("it sent entries before {missing}, which they depend on"));
@@ -733,8 +736,12 @@ impl TreeMachine {
 
     /// The peer broke a rule: nothing more is taken from it about this tree.
     fn broken(&mut self, reason: &str) -> Vec<Output> {
+        self.give_up(reason, Report::Failed(reason.to_owned()))
+    }
+
+    fn give_up(&mut self, reason: &str, report: Report) -> Vec<Output> {
         self.send(Message::Refuse(Refuse::Broken(reason.chars().take(200).collect())));
-        self.output.push(Output::Report(Report::Failed(reason.to_owned())));
+        self.output.push(Output::Report(report));
         self.drop_received();
         self.end();
         std::mem::take(&mut self.output)

@@ -452,16 +452,48 @@ impl Rows<'_> {
         Ok(requests)
     }
 
-    fn invite_key(secret: &[u8; 16]) -> Bytes {
-        let hash = blake3::Hasher::new_derive_key("eidetica 1 invite").update(secret).finalize();
-        layout::local(INVITE, &[hash.as_bytes()])
-    }
-
     pub(crate) fn change_invite<R>(
         &self,
         secret: &[u8; 16],
         change: impl FnMut(Option<InviteRecord>) -> Result<(Option<InviteRecord>, R)>,
     ) -> Result<R> {
-        self.change("an invite", Self::invite_key(secret), change)
+        self.change("an invite", layout::local(INVITE, &[&invite_hash(secret)]), change)
     }
+
+    /// As [`Rows::change_invite`], by what [`invite_id`] gives; text that is no such id names no invite.
+    pub(crate) fn change_invite_by_id<R>(
+        &self,
+        id: &str,
+        change: impl FnMut(Option<InviteRecord>) -> Result<(Option<InviteRecord>, R)>,
+    ) -> Result<R> {
+        let hash = data_encoding::HEXLOWER.decode(id.as_bytes()).unwrap_or_default();
+        self.change("an invite", layout::local(INVITE, &[&hash]), change)
+    }
+
+    /// The invites to a tree, with their ids.
+    pub(crate) fn invites(&self, tree: &Id) -> Result<Vec<(String, InviteRecord)>> {
+        let mut invites = Vec::new();
+        for_each_row(
+            Scan::prefix(&layout::local(INVITE, &[])),
+            |scan| self.0.scan(scan),
+            |(key, row)| {
+                let record: InviteRecord = decode("an invite", &row)?;
+                if record.tree == *tree {
+                    invites.push((data_encoding::HEXLOWER.encode(&key[2..]), record));
+                }
+                Ok(())
+            },
+        )?;
+        Ok(invites)
+    }
+}
+
+/// What an invite is stored under: its secret is shown once.
+fn invite_hash(secret: &[u8; 16]) -> [u8; 32] {
+    *blake3::Hasher::new_derive_key("eidetica 1 invite").update(secret).finalize().as_bytes()
+}
+
+/// Names an invite without being it.
+pub(crate) fn invite_id(secret: &[u8; 16]) -> String {
+    data_encoding::HEXLOWER.encode(&invite_hash(secret))
 }

@@ -84,7 +84,9 @@ fn try_answer(inner: &Arc<Inner>, facts: &ChannelFacts, id: &Id, ask: Ask) -> Re
             Answer::Failed("an entry belongs to another database".to_owned())
         }
         Ask::Ingest { entries } if entries.iter().any(|incoming| incoming.entry.tree() != *id) => {
-            let broken = Some("an entry belongs to another database".to_owned());
+            let foreign = entries.iter().find(|incoming| incoming.entry.tree() != *id);
+            let reason = "it belongs to another database".to_owned();
+            let broken = foreign.map(|incoming| (incoming.entry.id(), reason));
             Answer::Ingested(Ingest { broken, ..Ingest::default() })
         }
         Ask::Staged { entry, store } => staged(inner, tree, *entry, store, None)?,
@@ -363,7 +365,10 @@ fn ingest(inner: &Arc<Inner>, tree: Option<Arc<Tree>>, mut entries: Vec<Incoming
             }
             let root = entries.remove(0);
             outcome.last = Some(root.entry.id());
-            let tree = inner.trees.adopt(root)?;
+            let tree = match inner.trees.adopt(root)? {
+                Ok(tree) => tree,
+                Err(time) => return Ok(Ingest { not_before: Some(time), ..Ingest::default() }),
+            };
             outcome.accepted.push(0);
             inner.tree_appeared(&tree);
             tree
@@ -374,8 +379,7 @@ fn ingest(inner: &Arc<Inner>, tree: Option<Arc<Tree>>, mut entries: Vec<Incoming
         outcome.last = accepted.last().map(|(id, _)| *id).or(outcome.last);
         outcome.accepted.extend(accepted.into_iter().map(|(_, arrival)| arrival));
         outcome.not_before = not_before.iter().map(|(_, time)| *time).max();
-        let broken = bad_copies.into_iter().chain(refused).next();
-        outcome.broken = broken.map(|(id, reason)| format!("the entry {id} is refused: {reason}"));
+        outcome.broken = bad_copies.into_iter().chain(refused).next();
         let skewed: Vec<Id> = not_before.into_iter().map(|(id, _)| id).collect();
         // What waits for an entry of the future isn't the sender's fault.
         outcome.missing = if skewed.is_empty() {

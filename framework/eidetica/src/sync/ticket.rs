@@ -49,6 +49,11 @@ impl Ticket {
         &self.addresses
     }
 
+    /// Names its invite, for [`Database::revoke_invite`](crate::Database::revoke_invite); `None` without one.
+    pub fn invite_id(&self) -> Option<String> {
+        self.invite.as_ref().map(super::records::invite_id)
+    }
+
     /// Whether it carries an invite.
     pub fn has_invite(&self) -> bool {
         self.invite.is_some()

@@ -144,7 +144,11 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
                 Err(error) => {
                     let failure = match error.kind() {
                         // One may be enabled later.
-                        _ if error.sync_error() == Some(&SyncError::NoTransportEnabled) => {
+                        _ if matches!(
+                            error.sync_error(),
+                            Some(SyncError::NoTransportEnabled | SyncError::NoTransportForAddress { .. })
+                        ) =>
+                        {
                             Failure::Unreachable
                         }
                         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Closed => {

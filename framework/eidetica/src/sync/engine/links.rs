@@ -34,16 +34,16 @@ impl SyncEngine {
     ) -> Result<LinkHandle> {
         let transport = self.transport_for(address)?;
         let address = transport.parse_address(&address.address)?;
-        let link = transport.connect(self.context(), &address).await.map_err(|error| {
-            if error.kind() == ErrorKind::InvalidInput {
+        let unreached = |error: Error| {
+            if error.is_sync_error() || error.kind() == ErrorKind::InvalidInput {
                 return error;
             }
-            Error::from(SyncError::ConnectionFailed {
-                address: address.to_string(),
-                reason: error.reason().to_owned(),
-            })
-        })?;
-        let channel = channel::initiate(link, &self.identity, &self.config, self.context(), expected).await?;
+            let reason = error.reason().to_owned();
+            SyncError::ConnectionFailed { address: address.to_string(), reason }.into()
+        };
+        let link = transport.connect(self.context(), &address).await.map_err(unreached)?;
+        let channel = channel::initiate(link, &self.identity, &self.config, self.context(), expected);
+        let channel = channel.await.map_err(unreached)?;
         self.add_link(channel, Some(address))
     }
 
@@ -53,7 +53,8 @@ impl SyncEngine {
         let inner = self.inner()?;
         for peer in self.connected_peers() {
             let record = Rows(&*inner.backend).peer(&peer)?;
-            if record.is_some_and(|record| record.addresses.contains(&address))
+            let allowed = record.filter(|record| record.status != PeerStatus::Blocked);
+            if allowed.is_some_and(|record| record.addresses.contains(&address))
                 && let Some(link) = self.open_link(&peer)
             {
                 return Ok(link);
@@ -64,14 +65,15 @@ impl SyncEngine {
 
     /// A link to a peer: one that is open, or a new one to the first of its addresses that answers.
     pub(crate) async fn link_to(self: &Arc<Self>, peer: &PublicKey) -> Result<LinkHandle> {
-        if let Some(link) = self.open_link(peer) {
-            return Ok(link);
-        }
         let record = Rows(&*self.inner()?.backend)
             .peer(peer)?
             .ok_or_else(|| SyncError::PeerNotFound(peer.to_string()))?;
+        // Links that were open when it was blocked may not have ended yet.
         if record.status == PeerStatus::Blocked {
             return Err(SyncError::PeerBlocked { peer: peer.to_string() }.into());
+        }
+        if let Some(link) = self.open_link(peer) {
+            return Ok(link);
         }
         self.tries.lock().entry(*peer).or_default().attempts += 1;
         let dialled = self.dial_any(&record.addresses, Some(*peer)).await;
@@ -86,7 +88,8 @@ impl SyncEngine {
         self.tries.lock().get(peer).cloned().unwrap_or_default()
     }
 
-    /// Dials the addresses, the first at once and each further one when those before have failed or are slow.
+    /// Dials the addresses, the first at once and each further one when those before have failed or are slow. When all have failed,
+    /// that the peer was away at one says more than that another can't be dialled.
     pub(crate) async fn dial_any(
         self: &Arc<Self>,
         addresses: &[Address],
@@ -112,7 +115,7 @@ impl SyncEngine {
                 tokio::select! {
                     attempt = attempts.next() => match attempt {
                         Some(Ok(link)) => return Ok(link),
-                        Some(Err(error)) => failed = Some(error),
+                        Some(Err(error)) => failed = Some(failed.filter(is_away).unwrap_or(error)),
                         None => break,
                     },
                     () = self.context().clock.sleep(STAGGER), if more => break,
@@ -233,4 +236,9 @@ impl SyncEngine {
             }
         }
     }
+}
+
+/// Whether nobody was found, rather than somebody or something that won't do.
+fn is_away(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
 }

@@ -17,13 +17,14 @@ impl SyncEngine {
         }
     }
 
-    pub(crate) fn in_sync(&self, peer: &PublicKey, tree: &Id) {
+    /// Both sides hold the same entries; `diverged` if not the same state.
+    pub(crate) fn in_sync(&self, peer: &PublicKey, tree: &Id, diverged: Option<&Error>) {
         let now = self.context().clock.monotonic();
         let mut live = self.live.lock();
         let live = live.entry((*peer, *tree)).or_default();
         live.live = true;
         live.in_sync_at = Some(now);
-        live.last_error = None;
+        live.last_error = diverged.map(ToString::to_string);
         live.refused = None;
     }
 
