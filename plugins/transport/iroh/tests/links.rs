@@ -1,0 +1,449 @@
+//! What open links promise: order, bounds, cancelling, closing, and what a hostile remote can't do.
+
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidetica_conformance::context::tokio_context;
+use eidetica_kernel::ErrorKind;
+use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
+use eidetica_kernel::transport::{Link, MESSAGE_BYTES_MAX, Transport};
+use support::{ByHand, address_of, by_hand, link, local, nodes, pair, raw, soon, target, transport};
+use tokio::sync::watch;
+
+#[tokio::test]
+async fn messages_of_every_size_arrive_whole_both_ways() {
+    let (mut here, mut there) = pair().await;
+    for size in [0, 1, 2, 255, 256, 1_199, 1_200, 16_383, 16_384, 32_768, 65_534, MESSAGE_BYTES_MAX] {
+        let message: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        for (from, to) in [(&mut here, &mut there)] {
+            let (sent, got) =
+                soon(async { tokio::join!(from.sender.send(message.clone().into()), to.receiver.recv()) })
+                    .await;
+            sent.unwrap();
+            assert_eq!(got.unwrap().unwrap(), message);
+            let (sent, got) =
+                soon(async { tokio::join!(to.sender.send(message.clone().into()), from.receiver.recv()) })
+                    .await;
+            sent.unwrap();
+            assert_eq!(got.unwrap().unwrap(), message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_messages_arrive_in_order() {
+    let (mut here, mut there) = pair().await;
+    let sending = tokio::spawn(async move {
+        for number in 0..5_000_u32 {
+            let message = number.to_le_bytes().repeat(1 + number as usize % 500);
+            here.sender.send(message.into()).await.unwrap();
+        }
+        here
+    });
+    for number in 0..5_000_u32 {
+        let message = soon(there.receiver.recv()).await.unwrap().unwrap();
+        assert_eq!(message.len(), 4 * (1 + number as usize % 500));
+        assert!(message.chunks(4).all(|chunk| chunk == number.to_le_bytes()));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_and_the_link_goes_on() {
+    let (mut here, mut there) = pair().await;
+    let refused = here.sender.send(vec![0; MESSAGE_BYTES_MAX + 1].into()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    here.sender.send("goes on".into()).await.unwrap();
+    assert_eq!(soon(there.receiver.recv()).await.unwrap(), Some("goes on".into()));
+}
+
+#[tokio::test]
+async fn a_dropped_send_was_never_made_and_what_is_under_way_is_bounded() {
+    let (mut here, mut there) = pair().await;
+    let numbered = |number: u32| {
+        let mut message = vec![0; 60_000];
+        message[..4].copy_from_slice(&number.to_le_bytes());
+        bytes::Bytes::from(message)
+    };
+    // Nobody reads: some send will wait. It is dropped, and tried again with the same number.
+    let (mut sent, mut dropped) = (0, 0);
+    while dropped < 5 {
+        match tokio::time::timeout(Duration::from_millis(50), here.sender.send(numbered(sent))).await {
+            Ok(result) => {
+                result.unwrap();
+                sent += 1;
+            }
+            Err(_) => dropped += 1,
+        }
+        assert!(sent < 100, "6 MB are under way and send still doesn't wait");
+    }
+    let (mut sender, kept) = (here.sender, here.receiver);
+    let sending = tokio::spawn(async move {
+        for number in sent..sent + 50 {
+            sender.send(numbered(number)).await.unwrap();
+        }
+        sender.close().await.unwrap();
+    });
+    for number in 0..sent + 50 {
+        let message = soon(there.receiver.recv()).await.unwrap().expect("all that was sent");
+        assert_eq!(message[..4], number.to_le_bytes());
+    }
+    assert_eq!(soon(there.receiver.recv()).await.unwrap(), None);
+    soon(sending).await.unwrap();
+    drop(kept);
+}
+
+#[tokio::test]
+async fn a_message_that_did_not_fit_at_once_needs_no_further_call() {
+    let (mut here, mut there) = pair().await;
+    let mut sent = 0;
+    // Nobody calls `here` from then on.
+    while tokio::time::timeout(Duration::from_millis(50), here.sender.send(vec![1; 60_000].into()))
+        .await
+        .is_ok()
+    {
+        sent += 1;
+    }
+    for _ in 0..sent {
+        assert_eq!(soon(there.receiver.recv()).await.unwrap().unwrap().len(), 60_000);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_recv_loses_nothing() {
+    let (mut here, mut there) = pair().await;
+    let sending = tokio::spawn(async move {
+        for number in 0..2_000_u32 {
+            here.sender.send(number.to_le_bytes().repeat(1_000).into()).await.unwrap();
+        }
+        here
+    });
+    let mut expected = 0_u32;
+    while expected < 2_000 {
+        // Polled once at a time.
+        let polled = soon(async {
+            tokio::select! {
+                biased;
+                message = there.receiver.recv() => Some(message),
+                () = tokio::task::yield_now() => None,
+            }
+        });
+        if let Some(message) = polled.await {
+            let message = message.unwrap().unwrap();
+            assert!(message.len() == 4_000 && message.chunks(4).all(|chunk| chunk == expected.to_le_bytes()));
+            expected += 1;
+        }
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn after_close_the_rest_is_read_and_both_sides_end() {
+    let (mut here, mut there) = pair().await;
+    there.sender.send("to here".into()).await.unwrap();
+    here.sender.send("last".into()).await.unwrap();
+    soon(here.sender.close()).await.unwrap();
+    soon(here.sender.close()).await.unwrap();
+    assert_eq!(here.sender.send("late".into()).await.unwrap_err().kind(), ErrorKind::Closed);
+
+    assert_eq!(soon(there.receiver.recv()).await.unwrap(), Some("last".into()));
+    assert_eq!(soon(there.receiver.recv()).await.unwrap(), None);
+    assert_eq!(soon(there.receiver.recv()).await.unwrap(), None);
+    assert_eq!(there.sender.send("late".into()).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    soon(there.sender.close()).await.unwrap();
+
+    assert_eq!(soon(here.receiver.recv()).await.unwrap(), Some("to here".into()));
+    assert_eq!(soon(here.receiver.recv()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn dropping_either_half_on_either_side_ends_the_other_side() {
+    for dialler_drops in [false, true] {
+        for receiver_goes in [false, true] {
+            let (dialled, accepted) = pair().await;
+            let (mut here, mut there) = if dialler_drops { (dialled, accepted) } else { (accepted, dialled) };
+            here.sender.send("last".into()).await.unwrap();
+            let Link { sender, receiver, .. } = here;
+            let _kept: Box<dyn std::any::Any> = if receiver_goes {
+                drop(receiver);
+                Box::new(sender)
+            } else {
+                drop(sender);
+                Box::new(receiver)
+            };
+            assert_eq!(soon(there.receiver.recv()).await.unwrap(), Some("last".into()));
+            assert_eq!(soon(there.receiver.recv()).await.unwrap(), None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_before_a_link_is_dropped_still_arrives() {
+    for dialler_drops in [false, true] {
+        let (dialled, accepted) = pair().await;
+        let (mut here, mut there) = if dialler_drops { (dialled, accepted) } else { (accepted, dialled) };
+        // Unread on the dropping side.
+        there.sender.send(vec![9; 60_000].into()).await.unwrap();
+        let sending = tokio::spawn(async move {
+            for _ in 0..200 {
+                here.sender.send(vec![1; 60_000].into()).await.unwrap();
+            }
+        });
+        for _ in 0..200 {
+            assert_eq!(soon(there.receiver.recv()).await.unwrap().unwrap().len(), 60_000);
+        }
+        sending.await.unwrap();
+        assert_eq!(soon(there.receiver.recv()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_send_and_a_waiting_recv_wake_when_the_remote_goes() {
+    let (mut here, there) = pair().await;
+    while tokio::time::timeout(Duration::from_millis(50), here.sender.send(vec![1; 60_000].into()))
+        .await
+        .is_ok()
+    {}
+    let waiting = async {
+        let failed = loop {
+            if let Err(error) = here.sender.send(vec![1; 60_000].into()).await {
+                break error;
+            }
+        };
+        assert_eq!(failed.kind(), ErrorKind::Unreachable);
+    };
+    let reading = async { while let Ok(Some(_)) = here.receiver.recv().await {} };
+    let ((), (), ()) = soon(async { tokio::join!(waiting, reading, async { drop(there) }) }).await;
+}
+
+#[tokio::test]
+async fn many_links_run_over_one_connection_and_each_has_its_own_binding() {
+    let (dialler, mut listener, address) = nodes().await;
+    let mut links = Vec::new();
+    for _ in 0..20 {
+        links.push(link(&dialler, &mut listener, &address).await);
+    }
+    // The dialler's endpoint has one key; so all have come from one endpoint, and by one way.
+    let keys: BTreeSet<_> = links.iter().map(|(_, accepted)| accepted.remote_key.unwrap()).collect();
+    assert_eq!(keys.len(), 1);
+    let bindings: BTreeSet<_> = links.iter().map(|(dialled, _)| dialled.binding.unwrap()).collect();
+    assert_eq!(bindings.len(), links.len(), "no two links share a binding");
+    for (number, (dialled, accepted)) in links.iter_mut().enumerate() {
+        assert_eq!(dialled.binding, accepted.binding);
+        assert_eq!(dialled.remote.as_ref(), Some(&address));
+        assert_eq!(accepted.keepalive, Some(Link::KEEPALIVE));
+        dialled.sender.send(vec![number as u8].into()).await.unwrap();
+    }
+    for (number, (_, accepted)) in links.iter_mut().enumerate() {
+        assert_eq!(soon(accepted.receiver.recv()).await.unwrap().unwrap(), vec![number as u8]);
+    }
+    // A link that nobody reads holds up no other.
+    let (stalled, mut rest) = {
+        let rest = links.split_off(1);
+        (links, rest)
+    };
+    let (mut stalled, _unread) = stalled.into_iter().next().unwrap();
+    while tokio::time::timeout(Duration::from_millis(50), stalled.sender.send(vec![1; 60_000].into()))
+        .await
+        .is_ok()
+    {}
+    let (dialled, accepted) = &mut rest[0];
+    dialled.sender.send("on its own".into()).await.unwrap();
+    assert_eq!(soon(accepted.receiver.recv()).await.unwrap(), Some("on its own".into()));
+}
+
+#[tokio::test]
+async fn links_to_one_endpoint_share_a_connection_and_end_it_with_the_last() {
+    let server = raw().await;
+    let address = address_of(&server);
+    let serving = tokio::spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        let mut streams = Vec::new();
+        for _ in 0..12 {
+            let (mut outgoing, mut incoming) = connection.accept_bi().await.unwrap();
+            let mut kind = [0; 1];
+            incoming.read_exact(&mut kind).await.unwrap();
+            assert_eq!(kind, [1]);
+            outgoing.write_all(&[1]).await.unwrap();
+            streams.push((outgoing, incoming));
+        }
+        tokio::select! {
+            _ = server.accept() => panic!("a second connection"),
+            closed = connection.closed() => closed,
+        }
+    });
+    let dialler = transport(local());
+    let context = tokio_context();
+    // All at once: the first one dials, the others wait for its connection.
+    let mut links = Vec::new();
+    let dialling: Vec<_> = (0..12).map(|_| dialler.connect(&context, &address)).collect();
+    for link in soon(futures_util::future::join_all(dialling)).await {
+        links.push(link.unwrap());
+    }
+    drop(links);
+    let closed = soon(serving).await.unwrap();
+    assert!(matches!(closed, iroh::endpoint::ConnectionError::ApplicationClosed(_)), "{closed}");
+}
+
+#[tokio::test]
+async fn a_message_cut_by_the_end_of_the_stream_is_a_breach() {
+    let ByHand { mut link, mut outgoing, mut incoming, _held, .. } = by_hand().await;
+    outgoing.write_all(&[5, 0, b'w', b'h', b'o', b'l', b'e', 4, 0, b't', b'o']).await.unwrap();
+    outgoing.finish().unwrap();
+    assert_eq!(soon(link.receiver.recv()).await.unwrap(), Some("whole".into()));
+    assert_eq!(soon(link.receiver.recv()).await.unwrap_err().kind(), ErrorKind::Protocol);
+    assert_eq!(soon(link.receiver.recv()).await.unwrap_err().kind(), ErrorKind::Protocol);
+    assert!(soon(link.sender.send("x".into())).await.is_err());
+    assert!(soon(incoming.read_to_end(100)).await.is_err(), "the other direction is reset");
+}
+
+#[tokio::test]
+async fn a_length_without_its_message_costs_nothing_and_can_be_dropped() {
+    let ByHand { mut link, mut outgoing, _held, .. } = by_hand().await;
+    outgoing.write_all(&[0xff, 0xff]).await.unwrap();
+    outgoing.write_all(&[7; 100]).await.unwrap();
+    let waiting = tokio::time::timeout(Duration::from_millis(50), link.receiver.recv()).await;
+    assert!(waiting.is_err());
+    outgoing.write_all(&vec![7; MESSAGE_BYTES_MAX - 100]).await.unwrap();
+    let message = soon(link.receiver.recv()).await.unwrap().unwrap();
+    assert!(message.len() == MESSAGE_BYTES_MAX && message.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn a_message_that_comes_byte_by_byte_is_whole() {
+    let ByHand { mut link, mut outgoing, connection: _connection, _held, .. } = by_hand().await;
+    let sending = tokio::spawn(async move {
+        for byte in [3, 0, b'a', b'b', b'c', 0, 0, 1, 0, b'd'] {
+            outgoing.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        outgoing
+    });
+    for expected in ["abc", "", "d"] {
+        assert_eq!(soon(link.receiver.recv()).await.unwrap(), Some(expected.into()));
+    }
+    drop(sending.await.unwrap());
+    assert_eq!(soon(link.receiver.recv()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_reset_stream_and_a_closed_connection_are_unreachable() {
+    let ByHand { mut link, mut outgoing, _held, .. } = by_hand().await;
+    outgoing.reset(99_u32.into()).unwrap();
+    assert_eq!(soon(link.receiver.recv()).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(soon(link.receiver.recv()).await.unwrap_err().kind(), ErrorKind::Unreachable);
+
+    let ByHand { mut link, connection, _held, .. } = by_hand().await;
+    connection.close(99_u32.into(), b"that is enough");
+    assert_eq!(soon(link.receiver.recv()).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(soon(link.sender.send("x".into())).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(soon(link.sender.close()).await.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn the_channel_binding_is_what_tls_exports_for_the_stream() {
+    let ByHand { link, outgoing, connection, _held: (endpoint, _), .. } = by_hand().await;
+    let number = u64::from(iroh::endpoint::VarInt::from(outgoing.id())).to_le_bytes();
+    let mut expected = [0; 32];
+    connection.export_keying_material(&mut expected, b"EXPORTER-eidetica-1", &number).unwrap();
+    assert_eq!(link.binding, Some(expected));
+    assert_eq!(link.remote_key.unwrap().as_bytes(), endpoint.id().as_bytes());
+    let remote = link.remote.unwrap();
+    assert_eq!(target(&remote), endpoint.addr(), "a dialler is found where it dials from");
+}
+
+/// Counts the tasks that run.
+struct Counting {
+    inner: Arc<dyn Spawner>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+impl Spawner for Counting {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
+        self.running.send_modify(|running| *running += 1);
+        let running = Running(self.running.clone());
+        self.inner.spawn(
+            name,
+            Box::pin(async move {
+                let _running = running;
+                task.await;
+            }),
+        )
+    }
+}
+
+#[tokio::test]
+async fn every_task_ends_and_every_socket_closes_once_nobody_is_left() {
+    let (count, mut running) = watch::channel(0);
+    let mut context = tokio_context();
+    context.spawner = Arc::new(Counting { inner: context.spawner.clone(), running: Arc::new(count) });
+    let (dialler, server) = (transport(local()), transport(local()));
+    let mut listener = server.listen(&context, "").await.unwrap();
+    let address = listener.addresses().remove(0);
+    for round in 0..6 {
+        let (dialled, accepted) =
+            soon(async { tokio::join!(dialler.connect(&context, &address), listener.accept()) }).await;
+        let (mut dialled, accepted) = (dialled.unwrap(), accepted.unwrap().unwrap());
+        // Filled, so that a rest is left to bring out.
+        while tokio::time::timeout(Duration::from_millis(10), dialled.sender.send(vec![1; 60_000].into()))
+            .await
+            .is_ok()
+        {}
+        if round % 2 == 0 {
+            drop(accepted);
+        } else {
+            drop(dialled);
+        }
+    }
+    drop(listener);
+    soon(running.wait_for(|running| *running == 2)).await.unwrap();
+    drop((dialler, server));
+    soon(running.wait_for(|running| *running == 0)).await.unwrap();
+    let socket = *target(&address).ip_addrs().next().unwrap();
+    soon(async {
+        // Iroh's own tasks let go of the socket a moment later.
+        while std::net::UdpSocket::bind(socket).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_link_may_outlive_its_runtime_and_a_transport_goes_on_in_the_next() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let (dialler, server) = (transport(local()), transport(local()));
+    let (mut dialled, accepted) = first.block_on(async {
+        let mut listener = server.listen(&tokio_context(), "").await.unwrap();
+        let address = listener.addresses().remove(0);
+        link(&dialler, &mut listener, &address).await
+    });
+    drop(accepted);
+    drop(first);
+    runtime().block_on(async {
+        // Its endpoint is dead: an end or an error, but no hang and no panic.
+        assert!(!matches!(soon(dialled.receiver.recv()).await, Ok(Some(_))));
+        soon(dialled.sender.send("x".into())).await.ok();
+        drop(dialled);
+
+        let mut listener = server.listen(&tokio_context(), "").await.unwrap();
+        let address = listener.addresses().remove(0);
+        let (mut dialled, mut accepted) = link(&dialler, &mut listener, &address).await;
+        dialled.sender.send("again".into()).await.unwrap();
+        assert_eq!(soon(accepted.receiver.recv()).await.unwrap(), Some("again".into()));
+    });
+}
