@@ -10,11 +10,28 @@ use eidetica_plugins as _;
 
 const NODE_TOML: &str = include_str!("../node.toml");
 
-/// The file with every option that is commented out put in.
+/// The file with every option that is commented out put in, but for plugins that aren't linked here.
 fn uncommented() -> String {
+    let registry = Registry::linked().unwrap();
+    let linked = |table: &str| {
+        let mut parts = table.trim_matches(['[', ']']).split('.').skip(1);
+        match (parts.next(), parts.next()) {
+            (Some(kind), Some(name)) => registry.names(kind).contains(&name),
+            _ => true,
+        }
+    };
+    let mut skipping = false;
     let lines = NODE_TOML.lines().map(|line| match line.strip_prefix('#') {
-        Some(option) if option.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => option,
-        _ => line,
+        Some(table) if table.starts_with('[') => {
+            skipping = !linked(table);
+            if skipping { line } else { table }
+        }
+        Some(option) if option.starts_with(|c: char| c.is_ascii_lowercase()) && !skipping => option,
+        Some(_) => line,
+        None => {
+            skipping &= line.is_empty();
+            line
+        }
     });
     lines.map(|line| format!("{line}\n")).collect()
 }

@@ -3,6 +3,8 @@
 //! A crate that is named in Cargo.toml but never in source isn't linked, and its plugins would be missing without a word:
 //! hence one line for each here, and one in the program that wants them.
 //!
+//! Feature `iroh`, off by default, adds the transport of that name, and all that it brings.
+//!
 //! ```
 //! use eidetica_kernel::registry::Registry;
 //! use eidetica_plugins as _;
@@ -20,6 +22,8 @@ use eidetica_scheduler_standard as _;
 use eidetica_store_doc as _;
 use eidetica_store_table as _;
 use eidetica_transport_http as _;
+#[cfg(feature = "iroh")]
+use eidetica_transport_iroh as _;
 use eidetica_transport_memory as _;
 
 #[cfg(test)]
@@ -39,6 +43,8 @@ mod tests {
             ("store", "doc"),
             ("store", "table"),
             ("transport", "http"),
+            #[cfg(feature = "iroh")]
+            ("transport", "iroh"),
             ("transport", "memory"),
         ];
         assert_eq!(linked, shipped);

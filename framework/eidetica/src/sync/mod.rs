@@ -63,6 +63,52 @@ impl Sync {
         self.add_transport(Box::new(eidetica_transport_http::HttpTransport::new()))
     }
 
+    /// Enables the iroh transport with its defaults: the public relays, every network interface. Twice is harmless.
+    ///
+    /// # Errors
+    /// [`SyncError::InstanceDropped`].
+    #[cfg(feature = "iroh")]
+    pub fn enable_iroh_transport(&self) -> Result<()> {
+        self.enable_iroh_transport_with_config(transports::iroh::IrohTransport::new())
+    }
+
+    /// Enables this iroh transport. It manages its own addresses: what [`Sync::start_server`] is given doesn't bind it.
+    ///
+    /// ```
+    /// use eidetica::backend::InMemory;
+    /// use eidetica::sync::Address;
+    /// use eidetica::sync::transports::iroh::{IrohTransport, RelayMode};
+    /// use eidetica::Instance;
+    ///
+    /// let node = || -> eidetica::Result<Instance> {
+    ///     let instance = Instance::open(Box::new(InMemory::new()))?.enable_sync()?;
+    ///     // No relays: the two find each other on the local network.
+    ///     let transport = IrohTransport::builder().relay_mode(RelayMode::Disabled).build()?;
+    ///     instance.sync()?.enable_iroh_transport_with_config(transport)?;
+    ///     instance.sync()?.start_server("ignored")?;
+    ///     Ok(instance)
+    /// };
+    /// let (alice, bob) = (node()?, node()?);
+    /// let address = Address::iroh(alice.sync()?.get_server_address()?)?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    /// # runtime.block_on(async {
+    /// let key = bob.sync()?.connect_to_peer(&address).await?;
+    /// assert!(key.starts_with("ed25519:"));
+    /// # Ok::<(), eidetica::Error>(())
+    /// # })?;
+    /// # Ok::<(), eidetica::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SyncError::InstanceDropped`].
+    #[cfg(feature = "iroh")]
+    pub fn enable_iroh_transport_with_config(
+        &self,
+        transport: transports::iroh::IrohTransport,
+    ) -> Result<()> {
+        self.add_transport(Box::new(transport))
+    }
+
     /// Enables a transport; a second one for the same address type is ignored.
     ///
     /// # Errors
