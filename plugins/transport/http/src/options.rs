@@ -29,15 +29,15 @@ pub struct HttpOptions {
     pub ca_file: Option<PathBuf>,
     /// Origins of web pages that may open links, `*` for all. Browsers name one, nodes don't.
     pub origins: Vec<String>,
-    /// How long dialling may take, the handshake included.
+    /// How long dialling may take, the handshake included, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// How long somebody who connected may take for the handshake.
+    /// How long somebody who connected may take for the handshake, in milliseconds.
     pub handshake_timeout_ms: u64,
     /// Most handshakes at a time; one more ends the oldest.
     pub handshakes_max: usize,
     /// Most links that wait to be accepted.
     pub accept_queue_max: usize,
-    /// Read buffer of each link.
+    /// Read buffer of each link, in bytes.
     pub read_buffer_bytes: usize,
 }
 

@@ -23,7 +23,7 @@ pub struct MemoryOptions {
     pub queue_bytes_max: usize,
     /// Most links that wait to be accepted.
     pub accept_queue_max: usize,
-    /// How long a connection attempt may wait to be queued for acceptance.
+    /// How long a connection attempt may wait to be queued for acceptance, in milliseconds.
     pub connect_timeout_ms: u64,
 }
 
