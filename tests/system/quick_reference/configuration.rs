@@ -40,10 +40,6 @@ async fn development_setup() -> Result<()> {
     Ok(())
 }
 
-macro_rules! awaiting_iroh {
-    ($($t:tt)*) => {};
-}
-awaiting_iroh! {
 #[tokio::test]
 #[rustfmt::skip]
 async fn production_setup() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -52,7 +48,7 @@ async fn production_setup() -> std::result::Result<(), Box<dyn std::error::Error
     /// A node that is reached by its sockets alone.
     fn peer() -> Result<Instance> {
         let instance = Instance::open(Box::new(InMemory::new()))?.enable_sync()?;
-        let transport = iroh::IrohTransport::builder().relay_mode(iroh::RelayMode::Disabled).build()?;
+        let transport = IrohTransport::builder().relay_mode(RelayMode::Disabled).build()?;
         instance.sync()?.enable_iroh_transport_with_config(transport)?;
         instance.sync()?.start_server("ignored")?;
         Ok(instance)
@@ -92,6 +88,7 @@ async fn production_setup() -> std::result::Result<(), Box<dyn std::error::Error
     // - Retry with exponential backoff
     // - Periodic sync every 5 minutes
     // [end]
+    // Retries and the period are every instance's: `setup` has them.
     assert_eq!(peer, there.device_key().to_string());
     there.create_user("user", None)?;
     let user = there.login_user("user", None)?;
@@ -103,7 +100,6 @@ async fn production_setup() -> std::result::Result<(), Box<dyn std::error::Error
     set(&database, "key", 1)?;
     until("a commit arrives", || get(&here, "key").is_ok()).await;
     Ok(())
-}
 }
 
 #[tokio::test]

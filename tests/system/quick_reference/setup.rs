@@ -103,7 +103,7 @@ fn understanding_background_sync() {
     main().unwrap();
     commits_are_answered_at_once();
     exchanges_are_periodic_and_links_are_checked();
-    retries_are_looked_at();
+    retries_back_off();
 }
 
 /// What the scheduler that instances have by default does with one relation.
@@ -172,19 +172,23 @@ fn exchanges_are_periodic_and_links_are_checked() {
     assert_eq!(probes, (60..=900).step_by(60).collect::<Vec<_>>());
 }
 
-fn retries_are_looked_at() {
+fn retries_back_off() {
     let mut timeline = Timeline::new();
     let (peer, tree) = (timeline.peer, timeline.tree);
     timeline.tell(Event::Disconnected { peer });
     timeline.tell(Event::SyncFailed { peer, tree, failure: Failure::Unreachable });
-    let mut retries = 0;
-    for _ in 0..100 {
+    let (mut last, mut delays) = (timeline.now, Vec::new());
+    while delays.len() < 10 {
         let (waited, actions) = timeline.tick();
         assert!(waited <= Duration::from_secs(30), "{waited:?}");
         if actions.contains(&Action::Sync { peer, tree }) {
-            retries += 1;
+            delays.push((timeline.now - last).as_secs_f64());
+            last = timeline.now;
             timeline.tell(Event::SyncFailed { peer, tree, failure: Failure::Unreachable });
         }
     }
-    assert!(retries > 20, "{retries} retries");
+    let backoff = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 64.0, 64.0, 64.0];
+    for (delay, longest) in delays.iter().zip(backoff) {
+        assert!((0.8 * longest..=longest).contains(delay), "{delays:?}");
+    }
 }

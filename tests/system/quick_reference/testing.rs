@@ -6,16 +6,13 @@ use eidetica::auth::Permission;
 use eidetica::backend::InMemory;
 use eidetica::crdt::Doc;
 use eidetica::store::DocStore;
+use eidetica::sync::transports::iroh;
 use eidetica::sync::{Address, PeerStatus};
 use eidetica::{Instance, Result};
 use eidetica_system_tests::node::until;
 
 use crate::text;
 
-macro_rules! awaiting_iroh {
-    ($($t:tt)*) => {};
-}
-awaiting_iroh! {
 #[rustfmt::skip]
 // [snippet 24]
 #[tokio::test]
@@ -65,7 +62,6 @@ async fn test_iroh_sync_local() -> Result<()> {
     Ok(())
 }
 // [end]
-}
 
 #[expect(unused_mut, reason = "the seed's lines")]
 #[rustfmt::skip]

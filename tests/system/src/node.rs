@@ -6,6 +6,7 @@ use std::time::Duration;
 use eidetica::backend::{Backend, InMemory};
 use eidetica::crdt::{Doc, Value};
 use eidetica::store::DocStore;
+use eidetica::sync::Address;
 use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::{Database, Id, Instance, KeyId, Result, User};
 
@@ -80,6 +81,14 @@ impl Node {
     /// Those of the instance.
     pub fn address(&self) -> Result<String> {
         self.instance.sync()?.get_server_address()
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn at(&self) -> Result<Address> {
+        Ok(self.instance.sync()?.get_server_addresses()?.swap_remove(0))
     }
 
     /// The node's own key.

@@ -6,6 +6,17 @@ use eidetica::auth::Permission;
 use eidetica::sync::{Admission, AuthParams, RequestStatus, SyncError, SyncPeerInfo};
 use eidetica::{Database, Error, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
+
+eidetica_system_tests::over_http_and_iroh! {
+    a_request_waits_for_a_person_and_succeeds_once_approved,
+    what_was_granted_to_the_node_is_written_by_its_users_and_by_nobody_else,
+    a_rejected_request_is_denied_from_then_on_and_a_grant_lets_in_all_the_same,
+    only_an_admin_decides_and_less_may_be_granted_than_was_asked_for,
+    a_declared_peer_waits_for_the_approval_by_itself_and_a_restart_keeps_the_request,
+    automatic_admission_is_signed_by_the_node_which_a_logged_in_admin_lets,
+    what_one_peer_may_have_waiting_is_bounded,
+}
 
 async fn ask(from: &Node, at: &Node, database: &Database, permission: Permission) -> Result<()> {
     let sync = from.instance.sync()?;
@@ -24,9 +35,8 @@ fn pending(error: &Error) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_waits_for_a_person_and_succeeds_once_approved() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn a_request_waits_for_a_person_and_succeeds_once_approved(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     set(&here, "greeting", "hello")?;
     let id = pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err());
@@ -58,9 +68,8 @@ async fn a_request_waits_for_a_person_and_succeeds_once_approved() -> Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_granted_to_the_node_is_written_by_its_users_and_by_nobody_else() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn what_was_granted_to_the_node_is_written_by_its_users_and_by_nobody_else(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
     let here = a.create()?;
     ask(&b, &a, &here, Permission::Write).await?;
@@ -86,9 +95,10 @@ async fn what_was_granted_to_the_node_is_written_by_its_users_and_by_nobody_else
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_request_is_denied_from_then_on_and_a_grant_lets_in_all_the_same() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn a_rejected_request_is_denied_from_then_on_and_a_grant_lets_in_all_the_same(
+    over: Over,
+) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     let id = pending(&ask(&b, &a, &here, Permission::Read).await.unwrap_err());
     let sync = a.instance.sync()?;
@@ -101,9 +111,8 @@ async fn a_rejected_request_is_denied_from_then_on_and_a_grant_lets_in_all_the_s
     ask(&b, &a, &here, Permission::Read).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_an_admin_decides_and_less_may_be_granted_than_was_asked_for() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn only_an_admin_decides_and_less_may_be_granted_than_was_asked_for(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     let id = pending(&ask(&b, &a, &here, Permission::Admin).await.unwrap_err());
     let sync = a.instance.sync()?;
@@ -124,25 +133,26 @@ async fn only_an_admin_decides_and_less_may_be_granted_than_was_asked_for() -> R
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_declared_peer_waits_for_the_approval_by_itself_and_a_restart_keeps_the_request() -> Result<()> {
+async fn a_declared_peer_waits_for_the_approval_by_itself_and_a_restart_keeps_the_request(
+    over: Over,
+) -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let file = || Box::new(eidetica::backend::File::open(folder.path()).unwrap());
-    let a = Node::http_on(file())?;
-    let b = Node::http()?;
+    let a = over.node_on(file())?;
+    let b = over.node()?;
     let here = a.create()?;
     let tree = *here.root_id();
     let id = pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err());
     drop(here);
     a.instance.close()?;
     drop(a);
-    let a = Node::http_on(file())?;
+    let a = over.node_on(file())?;
     let sync = a.instance.sync()?;
     assert_eq!(sync.pending_bootstrap_requests()?[0].request_id, id);
     let declared = SyncPeerInfo {
         peer_pubkey: a.peer().to_string(),
         tree_id: tree,
-        addresses: vec![eidetica::sync::Address::http(a.address()?)?],
+        addresses: vec![a.at()?],
         auth: Some(AuthParams { key_name: "device_key".to_owned(), permission: Permission::Write }),
         display_name: None,
     };
@@ -153,9 +163,8 @@ async fn a_declared_peer_waits_for_the_approval_by_itself_and_a_restart_keeps_th
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn automatic_admission_is_signed_by_the_node_which_a_logged_in_admin_lets() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn automatic_admission_is_signed_by_the_node_which_a_logged_in_admin_lets(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
     let above = ask(&b, &a, &here, Permission::Admin).await.unwrap_err();
@@ -169,9 +178,8 @@ async fn automatic_admission_is_signed_by_the_node_which_a_logged_in_admin_lets(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_one_peer_may_have_waiting_is_bounded() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn what_one_peer_may_have_waiting_is_bounded(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     for number in 0..16 {
         b.user.add_private_key(Some(&format!("key {number}")))?;

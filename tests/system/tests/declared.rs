@@ -7,13 +7,21 @@ use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::sync::{Address, Admission, AuthParams, ConnectionState, SyncError, SyncPeerInfo};
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
 use eidetica_system_tests::proxy::{Proxy, Rules};
 
-fn declaration(a: &Node, database: &Database, address: &str) -> Result<SyncPeerInfo> {
+eidetica_system_tests::over_http_and_iroh! {
+    a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled,
+    waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in,
+    access_that_was_declared_is_asked_for_and_granted_up_to_the_cap,
+    asking_for_access_by_address_admits_syncs_and_names_unknown_keys,
+}
+
+fn declaration(a: &Node, database: &Database, address: Address) -> Result<SyncPeerInfo> {
     Ok(SyncPeerInfo {
         peer_pubkey: a.peer().to_string(),
         tree_id: *database.root_id(),
-        addresses: vec![Address::http(address)?],
+        addresses: vec![address],
         auth: None,
         display_name: Some("A".to_owned()),
     })
@@ -32,7 +40,8 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()>
     let proxy = Proxy::to(a.address()?).await.unwrap();
     proxy.reset(Rules { refuse: true, ..Rules::default() });
 
-    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, &proxy.address())?)?;
+    let handle =
+        b.instance.sync()?.register_sync_peer(declaration(&a, &here, Address::http(proxy.address())?)?)?;
     until("a first attempt fails", || handle.status().is_ok_and(|status| status.next_retry.is_some())).await;
     let before = handle.status()?;
     assert!(!before.has_local_data);
@@ -78,11 +87,10 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
-    let mut wrong = declaration(&a, &here, &a.address()?)?;
+    let mut wrong = declaration(&a, &here, a.at()?)?;
     wrong.peer_pubkey = "ed25519:abc123".to_owned();
     let handle = b.instance.sync()?.register_sync_peer(wrong)?;
     handle.add_address(Address::http("127.0.0.1:9")?)?;
@@ -103,7 +111,7 @@ async fn an_address_whose_transport_is_not_enabled_ends_no_attempts() -> Result<
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
     let sync = b.instance.sync()?;
-    let mut declared = declaration(&a, &here, "127.0.0.1:9")?;
+    let mut declared = declaration(&a, &here, Address::http("127.0.0.1:9")?)?;
     declared.addresses.push(Address::new("memory", a.address()?));
     let handle = sync.register_sync_peer(declared)?;
     let failed = || handle.status().unwrap().last_error;
@@ -120,11 +128,10 @@ async fn an_address_whose_transport_is_not_enabled_ends_no_attempts() -> Result<
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
-    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, &a.address()?)?)?;
+    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, a.at()?)?)?;
     let refused = within("a refusal", handle.wait_for_initial_sync()).await.unwrap_err();
     assert!(matches!(refused.sync_error(), Some(SyncError::PermissionDenied { .. })), "{refused}");
     assert!(!handle.status()?.has_local_data);
@@ -134,15 +141,14 @@ async fn waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in() -> Result
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn access_that_was_declared_is_asked_for_and_granted_up_to_the_cap() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn access_that_was_declared_is_asked_for_and_granted_up_to_the_cap(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     a.instance.sync()?.set_admission(Admission::Automatic { cap: Permission::Write });
     let here = a.create()?;
     set(&here, "greeting", "hello")?;
     // Lets the node's own key admit.
     here.invite(Permission::Write, eidetica::sync::InviteOptions::default())?;
-    let mut declared = declaration(&a, &here, &a.address()?)?;
+    let mut declared = declaration(&a, &here, a.at()?)?;
     let auth = |permission| Some(AuthParams { key_name: "device_key".to_owned(), permission });
     declared.auth = auth(Permission::Admin);
     let sync = b.instance.sync()?;
@@ -160,9 +166,8 @@ async fn access_that_was_declared_is_asked_for_and_granted_up_to_the_cap() -> Re
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn asking_for_access_by_address_admits_syncs_and_names_unknown_keys() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn asking_for_access_by_address_admits_syncs_and_names_unknown_keys(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     set(&here, "greeting", "hello")?;
     here.invite(Permission::Write, eidetica::sync::InviteOptions::default())?;

@@ -7,6 +7,14 @@ use eidetica::sync::state::SyncStateManager;
 use eidetica::user::{DatabasePreferences, SyncSettings};
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
+
+eidetica_system_tests::over_http_and_iroh! {
+    cursor_metadata_and_history_tell_what_was_exchanged,
+    failures_are_counted_and_everything_survives_a_restart,
+    a_database_whose_users_turned_its_sync_off_is_as_if_it_were_not_there,
+    without_on_commit_a_commit_waits_for_the_next_exchange,
+}
 
 fn shared(a: &Node) -> Result<Database> {
     let here = a.create()?;
@@ -14,9 +22,8 @@ fn shared(a: &Node) -> Result<Database> {
     Ok(here)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cursor_metadata_and_history_tell_what_was_exchanged() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn cursor_metadata_and_history_tell_what_was_exchanged(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = shared(&a)?;
     let last = set(&here, "one", 1)?;
     let sync = b.instance.sync()?;
@@ -58,15 +65,14 @@ async fn cursor_metadata_and_history_tell_what_was_exchanged() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn failures_are_counted_and_everything_survives_a_restart() -> Result<()> {
+async fn failures_are_counted_and_everything_survives_a_restart(over: Over) -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let file = || Box::new(eidetica::backend::File::open(folder.path()).unwrap());
-    let a = Node::http()?;
+    let a = over.node()?;
     let here = shared(&a)?;
     let peer = a.peer();
     {
-        let b = Node::http_on(file())?;
+        let b = over.node_on(file())?;
         let sync = b.instance.sync()?;
         within("a sync", sync.sync_with_peer(a.address()?, Some(here.root_id()))).await?;
         a.instance.close()?;
@@ -80,7 +86,7 @@ async fn failures_are_counted_and_everything_survives_a_restart() -> Result<()> 
         assert!(!failed().unwrap().error_message.unwrap().is_empty());
         b.instance.close()?;
     }
-    let b = Node::http_on(file())?;
+    let b = over.node_on(file())?;
     let sync = b.instance.sync()?;
     assert!(sync.is_tree_synced_with_peer(peer, here.root_id())?);
     let operation = sync.sync_tree().new_operation()?;
@@ -112,9 +118,8 @@ fn preferences(node: &Node, database: &Database, settings: SyncSettings) -> Resu
     Ok(DatabasePreferences { database_id: *database.root_id(), key_id: node.key()?, sync_settings: settings })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_whose_users_turned_its_sync_off_is_as_if_it_were_not_there() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn a_database_whose_users_turned_its_sync_off_is_as_if_it_were_not_there(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = shared(&a)?;
     let off = SyncSettings { sync_enabled: false, ..SyncSettings::default() };
     a.user.add_database(preferences(&a, &here, off.clone())?)?;
@@ -146,9 +151,8 @@ async fn a_database_whose_users_turned_its_sync_off_is_as_if_it_were_not_there()
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_on_commit_a_commit_waits_for_the_next_exchange() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn without_on_commit_a_commit_waits_for_the_next_exchange(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = shared(&a)?;
     let calm = SyncSettings { sync_on_commit: false, ..SyncSettings::default() };
     a.user.add_database(preferences(&a, &here, calm)?)?;

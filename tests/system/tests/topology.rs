@@ -7,6 +7,7 @@ use eidetica::sync::Address;
 use eidetica::sync::transports::memory::MemoryNetwork;
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
 use eidetica_system_tests::proxy::{Proxy, Rules};
 use eidetica_system_tests::state::{assert_clean, state};
 
@@ -19,7 +20,13 @@ async fn follow(from: &Node, to: &Node, database: &Database) -> Result<Database>
     .await
 }
 
-async fn a_commit_reaches_who_is_connected_through_another(a: Node, b: Node, c: Node) -> Result<()> {
+eidetica_system_tests::over_http_and_iroh! { a_commit_reaches_who_is_connected_through_another }
+
+async fn a_commit_reaches_who_is_connected_through_another(over: Over) -> Result<()> {
+    through_another(over.node()?, over.node()?, over.node()?).await
+}
+
+async fn through_another(a: Node, b: Node, c: Node) -> Result<()> {
     let at_a = a.create()?;
     for node in [&b, &c] {
         at_a.grant(node.key()?, Permission::Write, 100)?;
@@ -39,12 +46,7 @@ async fn a_commit_reaches_who_is_connected_through_another(a: Node, b: Node, c: 
 async fn a_commit_reaches_who_is_connected_through_another_over_memory() -> Result<()> {
     let network = MemoryNetwork::new();
     let node = || Node::memory(&network);
-    a_commit_reaches_who_is_connected_through_another(node()?, node()?, node()?).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_reaches_who_is_connected_through_another_over_http() -> Result<()> {
-    a_commit_reaches_who_is_connected_through_another(Node::http()?, Node::http()?, Node::http()?).await
+    through_another(node()?, node()?, node()?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,79 +2,61 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use eidetica::Result;
 use eidetica::auth::Permission;
-use eidetica::backend::InMemory;
 use eidetica::crdt::Doc;
-use eidetica::store::DocStore;
 use eidetica::sync::InviteOptions;
-use eidetica::sync::transports::memory::MemoryTransport;
-use eidetica::{Database, Instance, Result, User};
+use eidetica::sync::transports::memory::MemoryNetwork;
+use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
+use eidetica_system_tests::state::assert_clean;
 
-struct Node {
-    instance: Instance,
-    user: User,
-}
+eidetica_system_tests::over_http_and_iroh! { a_shared_database_is_followed_both_ways }
 
-fn node(transport: &str) -> Result<Node> {
-    let instance = Instance::open(Box::new(InMemory::new()))?.enable_sync()?;
-    instance.create_user("user", None)?;
-    let user = instance.login_user("user", None)?;
-    let sync = instance.sync()?;
-    match transport {
-        "memory" => sync.add_transport(Box::new(MemoryTransport::new()))?,
-        _ => sync.enable_http_transport()?,
-    }
-    sync.start_server(if transport == "memory" { "" } else { "127.0.0.1:0" })?;
-    Ok(Node { instance, user })
-}
-
-fn set(database: &Database, key: &str, value: &str) -> Result<()> {
-    let transaction = database.new_transaction()?;
-    transaction.get_store::<DocStore>("data")?.set(key, value)?;
-    transaction.commit().map(drop)
-}
-
-/// Waits, by watching, until a key has a value.
-async fn until(database: &Database, key: &str, value: &str) {
-    let waiting = async {
-        loop {
-            let found = database.get_store_viewer::<DocStore>("data").unwrap().get_string(key);
-            if found.is_ok_and(|found| found == value) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.expect("the change arrives");
-}
-
-async fn share_and_follow(transport: &str) -> Result<()> {
-    let (a, b) = (node(transport)?, node(transport)?);
+async fn share_and_follow(a: Node, b: Node) -> Result<()> {
     let mut settings = Doc::new();
     settings.set_string("name", "notes");
-    let here = a.user.create_database(settings, a.user.get_default_key()?)?;
-    set(&here, "first", "1")?;
+    let here = a.user.create_database(settings, a.key()?)?;
+    set(&here, "first", 1)?;
     let ticket = here.invite(Permission::Write, InviteOptions::default())?;
-    let there = b.user.join(&ticket.to_string().parse()?).await?;
+    let there = within("joining", b.user.join(&ticket.to_string().parse()?)).await?;
     assert_eq!(there.name()?.as_deref(), Some("notes"));
-    assert_eq!(there.get_store_viewer::<DocStore>("data")?.get_string("first")?, "1");
-    set(&here, "second", "2")?;
-    until(&there, "second", "2").await;
-    set(&there, "third", "3")?;
-    until(&here, "third", "3").await;
-    assert!(here.verify()?.is_clean(), "{:?}", here.verify()?);
-    assert!(there.verify()?.is_clean(), "{:?}", there.verify()?);
+    assert_eq!(get(&there, "first")?.as_i64(), Some(1));
+    set(&here, "second", 2)?;
+    until("a change there", || get(&there, "second").is_ok()).await;
+    set(&there, "third", 3)?;
+    until("a change here", || get(&here, "third").is_ok()).await;
     assert_eq!(here.tips(), there.tips());
+    [&here, &there].into_iter().for_each(assert_clean);
     a.instance.close()?;
     b.instance.close()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shared_database_is_followed_both_ways_over_memory() -> Result<()> {
-    share_and_follow("memory").await
+async fn a_shared_database_is_followed_both_ways(over: Over) -> Result<()> {
+    share_and_follow(over.node()?, over.node()?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_database_is_followed_both_ways_over_http() -> Result<()> {
-    share_and_follow("http").await
+async fn a_shared_database_is_followed_both_ways_over_memory() -> Result<()> {
+    let network = MemoryNetwork::new();
+    share_and_follow(Node::memory(&network)?, Node::memory(&network)?).await
+}
+
+/// What one transport can't reach, another does; each address goes to the transport of its type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_reached_over_another_transport_when_one_fails() -> Result<()> {
+    let (a, b) = (Over::Http.node()?, Over::Iroh.node()?);
+    a.instance.sync()?.stop_server()?;
+    Over::Iroh.serve(&a.instance)?;
+    let here = a.create()?;
+    set(&here, "first", 1)?;
+    let addresses = a.instance.sync()?.get_server_addresses()?;
+    assert_eq!(addresses.iter().map(|at| &at.transport_type[..]).collect::<Vec<_>>(), ["http", "iroh"]);
+    Over::Http.serve(&b.instance).unwrap_err();
+    // The ticket names both; HTTP leads nowhere for who has only iroh, and a dead port for who has both.
+    let ticket = here.invite(Permission::Write, InviteOptions::default())?.to_string();
+    let port = addresses[0].address.clone();
+    let there = within("joining", b.user.join(&ticket.replace(&port, "127.0.0.1:1").parse()?)).await?;
+    assert_eq!(get(&there, "first")?.as_i64(), Some(1));
+    Ok(())
 }

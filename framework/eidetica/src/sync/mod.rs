@@ -102,7 +102,10 @@ impl Sync {
     /// # Errors
     /// [`SyncError::InstanceDropped`].
     #[cfg(feature = "iroh")]
-    pub fn enable_iroh_transport_with_config(&self, transport: transports::iroh::IrohTransport) -> Result<()> {
+    pub fn enable_iroh_transport_with_config(
+        &self,
+        transport: transports::iroh::IrohTransport,
+    ) -> Result<()> {
         self.add_transport(Box::new(transport))
     }
 
