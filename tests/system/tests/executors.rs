@@ -95,6 +95,26 @@ fn dropping_the_last_handles_inside_async_code_neither_panics_nor_hangs() -> Res
 }
 
 #[test]
+fn stopping_the_server_frees_its_port_then_and_there() {
+    let again_and_again = || {
+        let node = Node::http()?;
+        let (sync, address) = (node.instance.sync()?, node.address()?);
+        for _ in 0..100 {
+            sync.stop_server()?;
+            sync.start_server(&address)?;
+            poll_and_park(sync.stop_server_async())?;
+            poll_and_park(sync.start_server_async(&address))?;
+        }
+        Ok::<_, eidetica::Error>(())
+    };
+    // Several at once: the engine's threads have much to do.
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(again_and_again)).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    });
+}
+
+#[test]
 fn a_store_outlives_its_transaction_only_to_say_so() -> Result<()> {
     let node = Node::http_on(Box::new(InMemory::new()))?;
     let database = node.create()?;

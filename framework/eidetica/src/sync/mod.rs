@@ -146,7 +146,8 @@ impl Sync {
     /// # Errors
     /// [`SyncError::ServerNotRunning`].
     pub fn stop_server(&self) -> Result<()> {
-        self.engine.stop_server()
+        let work = self.engine.clone().stop_server();
+        self.inner.runtime.wait("stopping the server", work)
     }
 
     /// As [`Sync::stop_server`].
@@ -154,7 +155,7 @@ impl Sync {
     /// # Errors
     /// As [`Sync::stop_server`].
     pub fn stop_server_async(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        std::future::ready(self.stop_server())
+        self.inner.runtime.run("stopping the server", self.engine.clone().stop_server())
     }
 
     /// Whether links are accepted.

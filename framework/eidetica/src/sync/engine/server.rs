@@ -1,5 +1,6 @@
 //! Transports, and accepting links.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -8,6 +9,7 @@ use eidetica_kernel::transport::{Link, Listener};
 use eidetica_kernel::{Error, Result, SyncError, Transport};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 
 use super::SyncEngine;
 use crate::channel::{self, Reason};
@@ -21,7 +23,14 @@ const HANDSHAKES_MAX: usize = 64;
 
 pub(super) struct Server {
     pub(super) addresses: Vec<Address>,
-    _listeners: Vec<TaskGuard>,
+    accepting: Vec<Accepting>,
+}
+
+/// The task that accepts links at one listener.
+struct Accepting {
+    task: TaskGuard,
+    /// Fails once the listener is gone, and its address free.
+    gone: oneshot::Receiver<Infallible>,
 }
 
 impl SyncEngine {
@@ -64,7 +73,7 @@ impl SyncEngine {
             return Err(SyncError::NoTransportEnabled.into());
         }
         let mut addresses = Vec::new();
-        let mut listeners = Vec::new();
+        let mut accepting = Vec::new();
         for transport in transports {
             // A text with a type in front is for that transport alone; others choose an address of their own.
             let own = match address.parse::<Address>() {
@@ -75,22 +84,25 @@ impl SyncEngine {
                 Error::from(SyncError::ServerBind { address: own.clone(), reason: error.reason().to_owned() })
             })?;
             addresses.extend(listener.addresses());
-            let accepting = accept(self.me.clone(), self.context().clone(), listener);
-            listeners.push(self.context().spawner.spawn("accept", Box::pin(accepting)));
+            let (held, gone) = oneshot::channel();
+            let listening = Listening { listener, _held: held };
+            let work = accept(self.me.clone(), self.context().clone(), listening);
+            accepting.push(Accepting { task: self.context().spawner.spawn("accept", Box::pin(work)), gone });
         }
-        *self.server.lock() = Some(Server { addresses: addresses.clone(), _listeners: listeners });
+        *self.server.lock() = Some(Server { addresses: addresses.clone(), accepting });
         Ok(addresses)
     }
 
-    pub(crate) fn stop_server(&self) -> Result<()> {
-        self.server.lock().take().ok_or(SyncError::ServerNotRunning)?;
-        let mut links = self.links.lock();
-        for of_peer in links.values_mut() {
-            for (handle, _, accepted) in of_peer.iter() {
-                if *accepted {
-                    let _ = handle.commands.try_send(Command::Close { reason: Reason::GoingAway });
-                }
+    pub(crate) async fn stop_server(self: Arc<Self>) -> Result<()> {
+        let server = self.server.lock().take().ok_or(SyncError::ServerNotRunning)?;
+        let gone: Vec<_> = server.accepting.into_iter().map(Accepting::end).collect();
+        for (handle, _, accepted) in self.links.lock().values().flatten() {
+            if *accepted {
+                let _ = handle.commands.try_send(Command::Close { reason: Reason::GoingAway });
             }
+        }
+        for gone in gone {
+            let Err(_) = gone.await;
         }
         Ok(())
     }
@@ -100,12 +112,26 @@ impl SyncEngine {
     }
 }
 
+impl Accepting {
+    /// Ends the task, which may take a moment.
+    fn end(self) -> oneshot::Receiver<Infallible> {
+        drop(self.task);
+        self.gone
+    }
+}
+
+/// A listener, and below it what is dropped after it.
+struct Listening {
+    listener: Box<dyn Listener>,
+    _held: oneshot::Sender<Infallible>,
+}
+
 /// Accepts links until it is dropped; a stranger who stalls in its handshake holds up nobody else.
-async fn accept(engine: Weak<SyncEngine>, context: Context, mut listener: Box<dyn Listener>) {
+async fn accept(engine: Weak<SyncEngine>, context: Context, mut listening: Listening) {
     let mut handshakes = FuturesUnordered::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
+            accepted = listening.listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
                 Ok(Some(link)) => handshakes.push(greet(engine.clone(), context.clone(), link)),
                 Ok(None) => return,
                 Err(error) => {
