@@ -5,7 +5,7 @@
 
 use eidetica::auth::Permission;
 use eidetica::crdt::Value;
-use eidetica::{Database, Result};
+use eidetica::{Database, Result, testing};
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::proxy::{Proxy, Rules};
 use eidetica_system_tests::seeded::noise;
@@ -131,5 +131,18 @@ async fn the_bytes_of_catching_up_follow_the_gap_and_not_the_history() -> Result
         assert!((bytes - nothing) / gap < 1_800, "{} bytes per missing entry", (bytes - nothing) / gap);
     }
     assert!(long0 < 10_000, "finding that nothing is missing costs {long0} bytes");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lacks_the_grants_for_its_node_is_completed() -> Result<()> {
+    let (a, b) = (Node::http()?, Node::http()?);
+    let here = a.create()?;
+    // As after a link that broke early.
+    testing::ingest(&b.instance, here.root_id(), testing::export_entries(&here)?)?;
+    here.grant(b.key()?, Permission::Write, 100)?;
+    set(&here, "last", 1)?;
+    let there = within("a sync", b.fetch(&a.address()?, here.root_id())).await?;
+    assert_eq!(state(&there)?, state(&here)?);
     Ok(())
 }

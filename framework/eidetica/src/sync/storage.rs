@@ -145,6 +145,8 @@ pub(crate) fn proofs(inner: &Inner, facts: &ChannelFacts, id: &Id, tree: Option<
     for session in inner.sessions().iter().rev() {
         keys.extend(session.keys.lock().iter().map(|(_, _, key)| key.clone()));
     }
+    // A copy by which none of them may read is no complete one, or out of date: it can't tell which of them may.
+    let tree = tree.filter(|tree| keys.iter().any(|key| tree.may_read(&key.public_key())));
     let mut proofs = Vec::new();
     for key in keys {
         let public = key.public_key();
