@@ -122,8 +122,8 @@ async fn multi_database_setup() -> Result<()> {
     assert_eq!(peer, db1.device_key().to_string());
     assert_ne!(db1.sync()?.get_server_address()?, db2.sync()?.get_server_address()?);
     let known = || db1.sync().unwrap().get_peer_info(db2.device_key()).unwrap();
-    until("each knows the other", || known().is_some()).await;
-    assert_eq!(known().unwrap().connection_state, ConnectionState::Connected);
+    let connected = || known().is_some_and(|peer| peer.connection_state == ConnectionState::Connected);
+    until("each knows the other", connected).await;
 
     db1.create_user("user", None)?;
     let user = db1.login_user("user", None)?;

@@ -4,6 +4,7 @@ use eidetica::Result;
 use eidetica::auth::Permission;
 use eidetica::sync::{Address, ConnectionState, SyncPeerInfo};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::proxy::{Proxy, Rules};
 
 use crate::prints::printed;
 use crate::{block_on, shared};
@@ -83,8 +84,9 @@ async fn monitor_sync_status() -> Result<()> {
     let (host, guest) = (Node::http()?, Node::http()?);
     let there = shared(&host)?;
     let sync = guest.instance.sync()?;
-    let address = host.address()?;
-    host.instance.sync()?.stop_server()?;
+    let proxy = Proxy::to(host.address()?).await.unwrap();
+    let (address, away) = (proxy.address(), || Rules { refuse: true, ..Rules::default() });
+    proxy.reset(away());
     let handle = sync.register_sync_peer(SyncPeerInfo {
         peer_pubkey: host.peer().to_string(),
         tree_id: *there.root_id(),
@@ -99,7 +101,7 @@ async fn monitor_sync_status() -> Result<()> {
     println!("Has local data: {}", status.has_local_data);
     // [end]
     assert_eq!(printed(), ["Has local data: false"]);
-    host.instance.sync()?.start_server(&address)?;
+    proxy.reset(Rules::default());
     // [snippet 4]
 
     // Wait for initial bootstrap
@@ -120,14 +122,15 @@ async fn monitor_sync_status() -> Result<()> {
     assert_eq!(known, [Address::http(&address)?, Address::new("iroh", "iroh://node_id")]);
 
     // A hint that leads nowhere harms nothing: the peer is gone for a while, and found again at its other address.
-    host.instance.sync()?.stop_server()?;
+    proxy.reset(away());
+    proxy.cut();
     let failed = || {
         let peer = sync.get_peer_info(host.peer()).unwrap().unwrap();
         peer.connection_state == ConnectionState::Disconnected && peer.last_error.is_some()
     };
     until("the link is gone, and neither address answers", failed).await;
     set(&there, "meanwhile", 1)?;
-    host.instance.sync()?.start_server(&address)?;
+    proxy.reset(Rules::default());
     until("the peer is found again", || get(&here, "meanwhile").is_ok()).await;
     Ok(())
 }

@@ -42,15 +42,16 @@ async fn server_control() -> Result<()> {
     sync.stop_server()?;
     // [end]
     assert!(!sync.is_server_running());
+    sync.start_server(&address.address)?;
+    assert_eq!(sync.get_server_address()?, address.address, "the port binds again at once");
+    sync.stop_server()?;
     let another = Node::http()?;
     let refused = within("a refusal", another.instance.sync()?.connect_to_peer(&address)).await.unwrap_err();
     assert!(matches!(refused.sync_error(), Some(SyncError::ConnectionFailed { .. })), "{refused}");
-    sync.start_server(&address.address)?;
-    assert_eq!(sync.get_server_address()?, address.address, "the port binds again at once");
     Ok(())
 }
 
-/// A database that was synced with a peer, which refused another one.
+/// A database that was synced with a peer, which refused another one: once, or twice where the scheduler asked too.
 async fn synced() -> Result<(Node, Database, Node)> {
     let (host, guest) = (Node::http()?, Node::http()?);
     let there = shared(&host)?;
@@ -95,12 +96,12 @@ async fn sync_state_tracking() -> Result<()> {
     }
     // [end]
     let metadata = state_manager.get_sync_metadata(peer_key)?.unwrap();
-    assert!(metadata.successful_sync_count >= 1);
+    assert!(metadata.successful_sync_count >= 1 && metadata.failed_sync_count >= 1, "{metadata:?}");
     assert_eq!(printed(), [
         format!("Last synced: {:?}", Some(there.tips()[0])),
         format!("Total synced: {}", there.entry_count()),
         format!("Successful syncs: {}", metadata.successful_sync_count),
-        "Failed syncs: 1".to_owned(),
+        format!("Failed syncs: {}", metadata.failed_sync_count),
     ]);
     let stranger = Node::http()?.peer();
     assert!(state_manager.get_sync_cursor(stranger, tree_id)?.is_none());
@@ -138,15 +139,15 @@ async fn sync_state_tracking_with_history() -> Result<()> {
             entry.sync_id, entry.entries_count, entry.duration_ms);
     }
     // [end]
-    assert_eq!(metadata.failed_sync_count, 1);
-    assert!(metadata.sync_success_rate() > 0.0 && metadata.average_sync_duration_ms > 0.0, "{metadata:?}");
+    assert!(metadata.successful_sync_count >= 1 && metadata.failed_sync_count >= 1, "{metadata:?}");
+    assert!(metadata.average_sync_duration_ms > 0.0);
     let past = state_manager.get_sync_history(peer_key, None)?;
     assert!((2..=10).contains(&past.len()));
-    let succeeded = metadata.successful_sync_count as f64;
+    let (succeeded, failed) = (metadata.successful_sync_count as f64, metadata.failed_sync_count as f64);
     let mut expected = vec![
         format!("Last synced: {:?}", Some(there.tips()[0])),
         format!("Total synced: {}", there.entry_count()),
-        format!("Success rate: {:.2}%", succeeded / (succeeded + 1.0) * 100.0),
+        format!("Success rate: {:.2}%", succeeded / (succeeded + failed) * 100.0),
         format!("Avg duration: {:.1}ms", metadata.average_sync_duration_ms),
     ];
     expected.extend(past.iter().map(|sync| {
@@ -156,6 +157,7 @@ async fn sync_state_tracking_with_history() -> Result<()> {
     let first = past.last().unwrap();
     assert!(first.success && first.duration_ms > 0.0);
     assert_eq!((first.tree_id, first.entries_count), (tree_id, there.entry_count()));
-    assert!(past.iter().any(|sync| !sync.success && sync.error_message.is_some()));
+    let refused = past.iter().filter(|sync| !sync.success && sync.error_message.is_some());
+    assert_eq!(refused.count() as u64, metadata.failed_sync_count);
     Ok(())
 }
