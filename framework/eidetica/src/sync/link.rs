@@ -1,19 +1,19 @@
 //! One channel at work: messages in and out, the trees that are synced over it, and what others ask of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use eidetica_kernel::runtime::{Context, TaskGuard};
-use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError, Timestamp};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission;
-use super::engine::{SyncEngine, reports};
+use super::engine::SyncEngine;
+use super::ledger::Ledger;
 use super::machine::{Answer, Ask, Output, Report, TreeMachine};
 use super::messages::{Admit, Admitted, List, Listed, MESSAGE_BYTES_MAX, Message, Refuse, kind};
-use super::records::{Change, HistoryRecord};
 use super::storage::{self, ChannelFacts};
 use crate::channel::{
     Channel, ChannelReceiver, ChannelSender, Class, Event, FLAG_COMPRESSED, Mux, Reason, decompress,
@@ -74,45 +74,6 @@ struct Stream {
     _watch: Option<TaskGuard>,
     /// Found out in this round: the same entries, and not the same state.
     diverged: Option<Error>,
-    /// What both sides are busy with until they hold the same.
-    exchange: Option<Exchange>,
-}
-
-/// An exchange under way.
-struct Exchange {
-    started: Timestamp,
-    since: Duration,
-    entries: u64,
-    bytes: u64,
-}
-
-impl Exchange {
-    fn begin(context: &Context) -> Self {
-        Self { started: context.clock.wall(), since: context.clock.monotonic(), entries: 0, bytes: 0 }
-    }
-
-    fn end(self, tree: Id, context: &Context, error: Option<&Error>) -> HistoryRecord {
-        let now = context.clock.wall();
-        let duration = context.clock.monotonic().saturating_sub(self.since);
-        let record = match error {
-            Some(error) => reports::failed(tree, self.started, now, error),
-            None => HistoryRecord {
-                tree,
-                started: self.started,
-                completed: now,
-                duration_us: 0,
-                entries: 0,
-                bytes: 0,
-                error: None,
-            },
-        };
-        HistoryRecord {
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            entries: self.entries,
-            bytes: self.bytes,
-            ..record
-        }
-    }
 }
 
 /// Who waits for a tree's exchange.
@@ -148,13 +109,7 @@ struct Driver {
     lists: HashMap<u64, oneshot::Sender<Listed>>,
     replies: mpsc::Sender<Message>,
     next_request: u64,
-    /// What is to be written down.
-    changes: BTreeMap<Id, Change>,
-    /// Who waits for an exchange that is complete, until that is written down.
-    complete: Vec<(oneshot::Sender<Result<()>>, Result<()>)>,
-    /// Answered when what was taken out of `changes` is written down.
-    recorded: mpsc::Sender<()>,
-    recording: bool,
+    ledger: Ledger,
     /// Asked to close: once what is queued has gone out, or at this time.
     closing: Option<(Reason, Duration)>,
 }
@@ -174,7 +129,7 @@ pub(crate) async fn run(
     let (answers, mut answered) = mpsc::channel(COMMANDS_MAX);
     let (changed, mut changes) = mpsc::channel(COMMANDS_MAX);
     let (replies, mut replied) = mpsc::channel(COMMANDS_MAX);
-    let (recorded, mut written) = mpsc::channel(1);
+    let ledger = Ledger::new(engine.clone(), runtime.clone(), facts.peer);
     let mut driver = Driver {
         engine,
         runtime,
@@ -195,14 +150,11 @@ pub(crate) async fn run(
         lists: HashMap::new(),
         replies,
         next_request: 0,
-        changes: BTreeMap::new(),
-        complete: Vec::new(),
-        recorded,
-        recording: false,
+        ledger,
         closing: None,
     };
     let ended: Result<()> = loop {
-        driver.record();
+        driver.ledger.write();
         let now = context.clock.monotonic();
         if let Some((reason, latest)) = driver.closing
             && (driver.mux.bytes_queued() == 0 || latest <= now)
@@ -252,7 +204,7 @@ pub(crate) async fn run(
             },
             Some((tree, number, answer)) = answered.recv() => driver.answer(tree, number, answer),
             Some(tree) = changes.recv() => driver.changed(&tree),
-            Some(()) = written.recv() => driver.recording = false,
+            () = driver.ledger.written() => {}
             Some(reply) = replied.recv() => {
                 driver.send_on(0, Class::Control, &reply);
             }
@@ -292,19 +244,12 @@ pub(crate) async fn run(
         if let Some(engine) = &reporter {
             engine.tree_ended(&facts.peer, &tree, failure);
         }
-        if let Some(exchange) = stream.exchange {
-            let failed = exchange.end(tree, &context, Some(failure));
-            driver.changes.entry(tree).or_default().ended.push(failed);
-        }
+        driver.ledger.failed(tree, failure);
         for waiter in stream.waiters {
             let _ = waiter.done.send(Err(copy(failure)));
         }
     }
-    if driver.recording {
-        written.recv().await;
-        driver.recording = false;
-    }
-    driver.record();
+    driver.ledger.finish().await;
     ended
 }
 
@@ -398,7 +343,7 @@ impl Driver {
         if let Some(stream) = self.trees.get_mut(&tree) {
             let joined = stream.machine.is_introduced();
             let round = stream.machine.next_round();
-            stream.exchange.get_or_insert_with(|| Exchange::begin(&self.runtime.context));
+            self.ledger.begin(tree);
             stream.waiters.extend(waiting.into_iter().map(|done| Waiter { done, round, joined }));
             let outputs = stream.machine.request();
             self.perform(tree, outputs);
@@ -423,7 +368,6 @@ impl Driver {
             failure: None,
             _watch: None,
             diverged: None,
-            exchange: None,
         };
         self.trees.entry(tree).or_insert_with(fresh);
         self.next_stream += 1;
@@ -529,10 +473,9 @@ impl Driver {
         };
         if let Some(known) = self.trees.get_mut(&tree) {
             if matches!(message, Message::Have(_)) {
-                known.exchange.get_or_insert_with(|| Exchange::begin(&self.runtime.context));
+                self.ledger.begin(tree);
             }
-            self.moved(tree, cost);
-            let Some(known) = self.trees.get_mut(&tree) else { return Ok(()) };
+            self.ledger.moved(tree, cost);
             let outputs = known.machine.message(message, cost);
             self.perform(tree, outputs);
         }
@@ -599,7 +542,9 @@ impl Driver {
         for output in outputs {
             match output {
                 Output::Ask(ask) => self.ask_storage(tree, number, ask),
-                Output::Report(Report::Received { entries, last }) => self.exchanged(tree, entries, 0, last),
+                Output::Report(Report::Received { entries, last }) => {
+                    self.ledger.exchanged(tree, entries, 0, last)
+                }
                 _ => {}
             }
         }
@@ -668,49 +613,7 @@ impl Driver {
         // Order matters within a stream: `Settled` and the like must not overtake entries.
         let class = if matches!(message, Message::Settled(_)) { Class::Bulk } else { class };
         let bytes = self.send_on(stream, class, &message);
-        self.moved(tree, bytes);
-    }
-
-    /// Bytes of a message about a tree went out or came in.
-    fn moved(&mut self, tree: Id, bytes: usize) {
-        self.changes.entry(tree).or_default().bytes += bytes as u64;
-        if let Some(exchange) = self.trees.get_mut(&tree).and_then(|known| known.exchange.as_mut()) {
-            exchange.bytes += bytes as u64;
-        }
-    }
-
-    /// Entries were persisted here, or acknowledged by the peer.
-    fn exchanged(&mut self, tree: Id, received: u64, acknowledged: u64, last: Option<Id>) {
-        let entries = received + acknowledged;
-        let change = self.changes.entry(tree).or_default();
-        change.received += received;
-        change.acknowledged += acknowledged;
-        change.shared_since += entries;
-        change.last_entry = last.or(change.last_entry);
-        change.last_exchange = Some(self.runtime.context.clock.wall());
-        if let Some(exchange) = self.trees.get_mut(&tree).and_then(|known| known.exchange.as_mut()) {
-            exchange.entries += entries;
-        }
-    }
-
-    /// Writes down what has happened, one batch at a time; then tells who waits for it.
-    fn record(&mut self) {
-        if self.recording || (self.changes.is_empty() && self.complete.is_empty()) {
-            return;
-        }
-        self.recording = true;
-        let changes = std::mem::take(&mut self.changes);
-        let complete = std::mem::take(&mut self.complete);
-        let (engine, peer, recorded) = (self.engine.clone(), self.facts.peer, self.recorded.clone());
-        self.runtime.detach_blocking(move || {
-            if let Some(engine) = engine.upgrade() {
-                engine.record(&peer, &changes);
-            }
-            for (done, result) in complete {
-                let _ = done.send(result);
-            }
-            let _ = recorded.try_send(());
-        });
+        self.ledger.moved(tree, bytes);
     }
 
     /// Queues a message; how long it is.
@@ -785,9 +688,9 @@ impl Driver {
             Report::Received { entries, last } => {
                 known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
                 engine.watch_tree(&tree);
-                self.exchanged(tree, entries, 0, last);
+                self.ledger.exchanged(tree, entries, 0, last);
             }
-            Report::Acknowledged { entries, last } => self.exchanged(tree, 0, entries, Some(last)),
+            Report::Acknowledged { entries, last } => self.ledger.exchanged(tree, 0, entries, Some(last)),
             Report::InSync { round } => {
                 tracing::debug!(%peer, tree = %tree.short(), round, "in sync");
                 known._watch.get_or_insert_with(|| watch(&engine, &self.changed, tree));
@@ -796,18 +699,12 @@ impl Driver {
                 let diverged = known.diverged.take();
                 for waiter in known.waiters.extract_if(.., |waiter| waiter.round <= round) {
                     let result = diverged.as_ref().map_or(Ok(()), |diverged| Err(copy(diverged)));
-                    self.complete.push((waiter.done, result));
+                    self.ledger.answer(waiter.done, result);
                 }
-                let change = self.changes.entry(tree).or_default();
-                let context = &self.runtime.context;
-                change.in_sync = Some(context.clock.wall());
-                if let Some(held) = engine.entries_held(&tree) {
-                    (change.shared_base, change.shared_since) = (Some(held), 0);
-                }
-                // A further round may have been asked for already.
-                let next = (!known.waiters.is_empty()).then(|| Exchange::begin(context));
-                if let Some(exchange) = std::mem::replace(&mut known.exchange, next) {
-                    change.ended.push(exchange.end(tree, context, diverged.as_ref()));
+                self.ledger.equal(tree, engine.entries_held(&tree), diverged.as_ref());
+                if !known.waiters.is_empty() {
+                    // A further round was asked for already.
+                    self.ledger.begin(tree);
                 }
                 engine.in_sync(&peer, &tree, diverged.as_ref());
             }
@@ -884,10 +781,7 @@ impl Driver {
         for waiter in ended {
             let _ = waiter.done.send(Err(copy(&failure)));
         }
-        if let Some(exchange) = stream.exchange {
-            let failed = exchange.end(*tree, &self.runtime.context, Some(&failure));
-            self.changes.entry(*tree).or_default().ended.push(failed);
-        }
+        self.ledger.failed(*tree, &failure);
         if let Some(engine) = self.engine.upgrade() {
             engine.tree_ended(&self.facts.peer, tree, &failure);
         }

@@ -8,6 +8,7 @@ mod exchange;
 mod gap;
 mod handle;
 mod join;
+mod ledger;
 mod link;
 mod machine;
 mod messages;

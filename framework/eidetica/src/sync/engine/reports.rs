@@ -47,7 +47,15 @@ impl SyncEngine {
     /// Writes down that an exchange failed before there was a link for it.
     pub(super) fn record_unreached(&self, peer: &PublicKey, tree: &Id, error: &Error) {
         let now = self.context().clock.wall();
-        let failed = failed(*tree, now, now, error);
+        let failed = HistoryRecord {
+            tree: *tree,
+            started: now,
+            completed: now,
+            duration_us: 0,
+            entries: 0,
+            bytes: 0,
+            error: Some(kept(error)),
+        };
         let changes = BTreeMap::from([(*tree, Change { ended: vec![failed], ..Change::default() })]);
         let (peer, engine) = (*peer, self.me.clone());
         self.runtime.detach_blocking(move || {
@@ -58,20 +66,7 @@ impl SyncEngine {
     }
 }
 
-/// An exchange that failed and moved nothing.
-pub(crate) fn failed(
-    tree: Id,
-    started: eidetica_kernel::Timestamp,
-    completed: eidetica_kernel::Timestamp,
-    error: &Error,
-) -> HistoryRecord {
-    HistoryRecord {
-        tree,
-        started,
-        completed,
-        duration_us: 0,
-        entries: 0,
-        bytes: 0,
-        error: Some(error.to_string().chars().take(ERROR_CHARS_MAX).collect()),
-    }
+/// What history keeps of an error.
+pub(crate) fn kept(error: &Error) -> String {
+    error.to_string().chars().take(ERROR_CHARS_MAX).collect()
 }
