@@ -10,6 +10,7 @@ use eidetica_kernel::{Error, ErrorKind, Id, Result, Timestamp};
 
 use crate::database::Database;
 use crate::engine::commit::StagedPayload;
+use crate::engine::layout::StoreNo;
 use crate::engine::rows::{NoRows, StoreRows};
 
 /// Changes to one or several stores of a database that become one entry, or nothing.
@@ -145,7 +146,13 @@ impl Shared {
             return refuse("names that begin with \"_\" belong to the system");
         }
         let fresh = || {
-            Arc::new(TxStore { shared: self.clone(), name: name.to_owned(), kind, draft: Mutex::default() })
+            Arc::new(TxStore {
+                shared: self.clone(),
+                name: name.to_owned(),
+                kind,
+                number: OnceLock::new(),
+                draft: Mutex::default(),
+            })
         };
         if !self.writable {
             return Ok(fresh());
@@ -203,6 +210,8 @@ pub(crate) struct TxStore {
     shared: Arc<Shared>,
     name: String,
     kind: &'static str,
+    /// Once the store exists.
+    number: OnceLock<StoreNo>,
     draft: Mutex<DraftSlot>,
 }
 
@@ -214,7 +223,11 @@ impl StoreTx for TxStore {
     fn rows(&self) -> Result<Arc<dyn RowReader>> {
         self.shared.check()?;
         let tree = &self.shared.database.tree;
-        Ok(match tree.store_no(&self.name, self.kind) {
+        let number = match self.number.get() {
+            Some(number) => Some(*number),
+            None => tree.store_no(&self.name, self.kind).map(|number| *self.number.get_or_init(|| number)),
+        };
+        Ok(match number {
             Some(store) => Arc::new(StoreRows { snapshot: self.shared.snapshot()?, keys: tree.keys, store }),
             None => Arc::new(NoRows),
         })

@@ -274,6 +274,11 @@ impl Batch {
         Self::default()
     }
 
+    /// An empty batch with room for so many writes.
+    pub fn with_capacity(writes: usize) -> Self {
+        Self { preconditions: Vec::with_capacity(1), writes: Vec::with_capacity(writes) }
+    }
+
     /// Applies only if `key` has no value.
     pub fn expect_absent(&mut self, key: impl Into<Bytes>) -> &mut Self {
         self.preconditions.push(Precondition::Absent(key.into()));

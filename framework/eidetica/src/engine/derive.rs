@@ -66,6 +66,7 @@ impl Tree {
         self.shared.backend.commit(batch)?;
         core.head = head;
         core.head_row = Some(row);
+        core.store_states.clear();
         Ok(())
     }
 

@@ -12,9 +12,12 @@ use eidetica_kernel::{Envelope, Id, Result, SignedEntry};
 
 use super::layout::{Arrival, StoreNo, TreeKeys};
 use super::read;
-use super::records::{Flags, StoreState, TreeHead, decode, encode, encode_entry};
+use super::records::{Flags, StoreState, TreeHead, encode, encode_entry};
 use super::rows::{Remembering, StoreRows};
 use super::tree::{ChainTip, Core, Info, Tree};
+
+/// Rows that a commit of a few keys writes.
+const ROWS_PER_COMMIT: usize = 12;
 
 /// A store that this batch writes to.
 struct StagedStore {
@@ -33,7 +36,8 @@ pub(crate) struct Stage<'a> {
     authors: HashMap<eidetica_kernel::PublicKey, u32>,
     chain_tips: Vec<(eidetica_kernel::PublicKey, ChainTip)>,
     new_stores: HashMap<(String, String), StoreNo>,
-    stores: BTreeMap<StoreNo, StagedStore>,
+    /// Boxed: a node of the map would have room for eleven of them.
+    stores: BTreeMap<StoreNo, Box<StagedStore>>,
     refused: HashSet<Id>,
     entries: usize,
     bytes: usize,
@@ -46,7 +50,7 @@ impl<'a> Stage<'a> {
             tree,
             core,
             head,
-            batch: Batch::new(),
+            batch: Batch::with_capacity(ROWS_PER_COMMIT),
             infos: HashMap::new(),
             authors: HashMap::new(),
             chain_tips: Vec::new(),
@@ -215,15 +219,16 @@ impl<'a> Stage<'a> {
     ) -> Result<()> {
         let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return Ok(()) };
         if !self.stores.contains_key(&number) {
-            let state = self.tree.shared.live.get(&self.tree.keys.store_state(number))?;
-            let mut state: StoreState =
-                state.map_or_else(|| Ok(StoreState::default()), |row| decode("a store's state", &row))?;
+            let mut state = match self.core.store_states.get(&number) {
+                Some(state) => *state,
+                None => self.tree.store_state(&*self.tree.shared.live, number)?,
+            };
             state.semantics = store.semantics();
             let rows =
                 StoreRows { snapshot: self.tree.shared.live.clone(), keys: self.tree.keys, store: number };
             self.stores.insert(
                 number,
-                StagedStore { rows: Remembering::new(rows), changes: RowChanges::new(), state },
+                Box::new(StagedStore { rows: Remembering::new(rows), changes: RowChanges::new(), state }),
             );
         }
         let Some(staged) = self.stores.get_mut(&number) else { return Ok(()) };
@@ -297,6 +302,9 @@ impl<'a> Stage<'a> {
             self.core.remember_chain_tip(author, tip);
         }
         self.core.stores.extend(self.new_stores);
+        for (number, staged) in self.stores {
+            self.core.store_states.insert(number, staged.state);
+        }
         for (id, info) in self.infos {
             self.core.remember(id, info);
         }

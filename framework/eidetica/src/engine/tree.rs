@@ -82,6 +82,8 @@ pub(crate) struct Core {
     pub(crate) waiting: Waiting,
     pub(crate) authors: HashMap<PublicKey, AuthorNo>,
     pub(crate) stores: HashMap<(String, String), StoreNo>,
+    /// As the rows of the stores written to lately say; emptied whenever those change other than by a [`Stage`](super::stage::Stage).
+    pub(super) store_states: HashMap<StoreNo, StoreState>,
     infos: HashMap<Id, Info>,
     chain_tips: HashMap<PublicKey, ChainTip>,
 }
@@ -95,6 +97,7 @@ impl Core {
             waiting: Waiting::default(),
             authors: HashMap::new(),
             stores: HashMap::new(),
+            store_states: HashMap::new(),
             infos: HashMap::new(),
             chain_tips: HashMap::new(),
         }

@@ -59,6 +59,12 @@ impl Engine {
         Ok(value.map(Bytes::from))
     }
 
+    /// As it is now.
+    pub(crate) fn get_now(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let value = self.rows.get(key).map_err(|error| failure("reading", self.path(), error))?;
+        Ok(value.map(Bytes::from))
+    }
+
     pub(crate) fn scan(&self, snapshot: &Snapshot, scan: &Scan) -> Result<Page> {
         let mut page = Page::default();
         if scan.is_empty() {

@@ -136,14 +136,20 @@ impl Backend for File {
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         check_key(key)?;
-        let engine = self.shared.engine()?;
-        let engine = engine.get()?;
-        engine.get(&engine.snapshot(), key)
+        self.shared.engine()?.get()?.get_now(key)
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        let engine = self.shared.engine()?;
-        get_many(engine.get()?, &engine.get()?.snapshot(), keys)
+        match keys {
+            [] => Ok(Vec::new()),
+            // A snapshot keeps several keys together; one needs none.
+            [key] => Ok(vec![self.get(key)?]),
+            keys => {
+                let engine = self.shared.engine()?;
+                let engine = engine.get()?;
+                get_many(engine, &engine.snapshot(), keys)
+            }
+        }
     }
 
     fn scan(&self, scan: &Scan) -> Result<Page> {
