@@ -4,18 +4,18 @@ use std::sync::{Arc, Weak};
 
 use eidetica_kernel::transport::Link;
 use eidetica_kernel::{Address, Context, Error, ErrorKind, Result};
+use iroh::EndpointAddr;
 use iroh::endpoint::{
     ConnectError, ConnectOptions, ConnectWithOptsError, ConnectingError, Connection, ConnectionError,
     ReadError, ReadExactError,
 };
-use iroh::{EndpointAddr, EndpointId};
 use tokio::sync::Mutex;
 
 use crate::carrier::{ALPN, Carrier, LINK, code};
 use crate::link;
 use crate::node::Node;
 
-/// The connection to one endpoint. Whoever dials holds the lock, others wait for the connection that comes of it.
+/// The connection that came of dialling one way to an endpoint. Whoever dials holds the lock, others wait for what comes of it.
 pub(crate) type Slot = Arc<Mutex<Weak<Carrier>>>;
 
 /// Opens a link to `target`, whose normal form is `address`.
@@ -36,9 +36,13 @@ pub(crate) async fn dial(
     }
 }
 
-/// The connection to `target`, and whether it is a new one.
+/// A connection to `target`'s endpoint, and whether it is a new one.
 async fn carrier(node: &Node, address: &Address, target: &EndpointAddr) -> Result<(Arc<Carrier>, bool)> {
-    let slot = slot(node, target.id);
+    if let Some(carrier) = dialled(node, target) {
+        return Ok((carrier, false));
+    }
+    // Ways that lead nowhere hold up none that lead somewhere.
+    let slot = slot(node, target);
     let mut current = slot.lock().await;
     if let Some(carrier) = current.upgrade().filter(|carrier| carrier.is_open()) {
         return Ok((carrier, false));
@@ -49,13 +53,20 @@ async fn carrier(node: &Node, address: &Address, target: &EndpointAddr) -> Resul
     Ok((carrier, true))
 }
 
-fn slot(node: &Node, id: EndpointId) -> Slot {
+/// What came of an earlier dial of the same endpoint, whichever way it took.
+fn dialled(node: &Node, target: &EndpointAddr) -> Option<Arc<Carrier>> {
+    let dialled = node.dialled.lock();
+    let same = dialled.iter().filter(|(way, _)| way.id == target.id);
+    same.filter_map(|(_, slot)| slot.try_lock().ok()?.upgrade()).find(|carrier| carrier.is_open())
+}
+
+fn slot(node: &Node, target: &EndpointAddr) -> Slot {
     let mut dialled = node.dialled.lock();
     // What nobody waits for, and no link uses, is gone.
     dialled.retain(|_, slot| {
         Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|carrier| carrier.strong_count() > 0)
     });
-    dialled.entry(id).or_default().clone()
+    dialled.entry(target.clone()).or_default().clone()
 }
 
 async fn connect(node: &Node, target: &EndpointAddr) -> Result<Connection, ConnectError> {

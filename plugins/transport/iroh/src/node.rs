@@ -13,7 +13,7 @@ use futures_util::future::select;
 use futures_util::stream::FuturesUnordered;
 use iroh::address_lookup::{DnsAddressLookup, PkarrPublisher, PkarrResolver};
 use iroh::endpoint::{BindError, Builder, PortmapperConfig, QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, EndpointId, RelayMode, SecretKey};
+use iroh::{Endpoint, EndpointAddr, RelayMode, SecretKey};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -89,8 +89,8 @@ pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) settings: Arc<Settings>,
     pub(crate) reception: Arc<Reception>,
-    /// The connections that this side dialled.
-    pub(crate) dialled: Mutex<HashMap<EndpointId, Slot>>,
+    /// The connections that this side dialled, by the way that was dialled.
+    pub(crate) dialled: Mutex<HashMap<EndpointAddr, Slot>>,
     pub(crate) lease: Lease,
 }
 

@@ -13,6 +13,8 @@ use eidetica_kernel::transport::{Link, Transport};
 use eidetica_kernel::{Address, ErrorKind};
 use eidetica_transport_iroh::{IROH, IrohOptions, IrohTransport, RelayMap, RelayMode, Relays};
 use iroh::endpoint::{ConnectionError, ReadError, ReadExactError};
+use iroh::{EndpointAddr, TransportAddr};
+use iroh_tickets::endpoint::EndpointTicket;
 use support::{ALPN, address_of, connect, link, listen, local, nodes, raw, soon, target, transport};
 
 #[tokio::test]
@@ -95,6 +97,22 @@ async fn both_sides_dial_each_other() {
     other.sender.send("other".into()).await.unwrap();
     assert_eq!(soon(its_end.receiver.recv()).await.unwrap(), Some("one".into()));
     assert_eq!(soon(other_end.receiver.recv()).await.unwrap(), Some("other".into()));
+}
+
+#[tokio::test]
+async fn a_way_that_leads_nowhere_holds_up_no_other_way_to_the_same_endpoint() {
+    let (mut listener, address) = listen(local()).await;
+    let nowhere = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let way = TransportAddr::Ip(nowhere.local_addr().unwrap());
+    let lost = EndpointTicket::new(EndpointAddr::from_parts(target(&address).id, [way])).to_string();
+    let dialler = Arc::new(transport(IrohOptions { connect_timeout_ms: 600_000, ..local() }));
+    let dialling = {
+        let (dialler, lost) = (dialler.clone(), Address::new("iroh", lost));
+        tokio::spawn(async move { dialler.connect(&tokio_context(), &lost).await })
+    };
+    soon(nowhere.recv(&mut [0; 2_048])).await.unwrap();
+    link(&dialler, &mut listener, &address).await;
+    dialling.abort();
 }
 
 #[tokio::test]
