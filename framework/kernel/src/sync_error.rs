@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::crypto::PublicKey;
 use crate::error::{Error, ErrorKind, Fault, Retry};
@@ -110,6 +111,12 @@ pub enum SyncError {
         /// The peer.
         peer: String,
     },
+    /// The peer has blocked this node.
+    #[error("{peer} refuses to talk to this node; ask who runs it to let this node in again")]
+    BlockedByPeer {
+        /// The peer.
+        peer: String,
+    },
     /// A key of this node's must be proven first, and none is at hand.
     #[error("{operation} needs a logged-in user's key; call login_user() first")]
     AuthenticationRequired {
@@ -133,6 +140,18 @@ pub enum SyncError {
         request_id: String,
         /// What the peer says.
         message: String,
+    },
+    /// The peer granted less than was asked for.
+    #[error(
+        "{asked} was asked for and {granted} granted to {tree}, which is synced as far as that goes; ask an admin of it for more"
+    )]
+    GrantedLess {
+        /// The tree.
+        tree: Id,
+        /// What was asked for.
+        asked: Permission,
+        /// What was granted.
+        granted: Permission,
     },
     /// The bootstrap request was decided already.
     #[error("the bootstrap request {request_id} is {state} already")]
@@ -262,6 +281,8 @@ impl SyncError {
             Self::ConnectionFailed { .. } | Self::Network { .. } => ErrorKind::Unreachable,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::PeerBlocked { .. }
+            | Self::BlockedByPeer { .. }
+            | Self::GrantedLess { .. }
             | Self::AuthenticationRequired { .. }
             | Self::PermissionDenied { .. }
             | Self::BootstrapPending { .. }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::PublicKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::Context;
+use crate::runtime::{BoxFuture, Context};
 use crate::sync_error::SyncError;
 
 /// Longest message of a link, in bytes.
@@ -254,10 +254,17 @@ pub trait LinkReceiver: Send {
 /// - **A1** Dropping or closing a listener frees what it had bound: the same address binds again at once.
 /// - **A2** A stranger who connects and says nothing, or nonsense, delays nobody else's `accept`.
 /// - **A3** `accept` may be dropped while it waits; no link is lost by it.
+/// - **A4** What `addresses_changed` gives ends with the first change after the call that made it, however late it is polled, and
+///   never without one.
 #[async_trait]
 pub trait Listener: Send {
-    /// Addresses that other nodes can dial, best first.
+    /// Addresses that other nodes can dial now, best first.
     fn addresses(&self) -> Vec<Address>;
+
+    /// Ends once [`Listener::addresses`] gives others than it did at this call. By default they never change.
+    fn addresses_changed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
 
     /// The next link; `None` once closed.
     ///

@@ -128,8 +128,12 @@ async fn only_an_admin_decides_and_less_may_be_granted_than_was_asked_for(over: 
     }
     assert_eq!(sync.pending_bootstrap_requests()?.len(), 1, "nothing was decided");
     sync.approve_bootstrap_request_as(&id, a.key()?, Permission::Read)?;
-    ask(&b, &a, &here, Permission::Admin).await?;
+    let less = ask(&b, &a, &here, Permission::Admin).await.unwrap_err();
+    let (asked, granted) = (Permission::Admin, Permission::Read);
+    assert_eq!(less.sync_error(), Some(&SyncError::GrantedLess { tree: *here.root_id(), asked, granted }));
     assert_eq!(here.permission_of(b.peer())?, Some(Permission::Read));
+    assert!(b.instance.has_database(here.root_id())?, "it is synced as far as that goes");
+    ask(&b, &a, &here, Permission::Read).await?;
     Ok(())
 }
 

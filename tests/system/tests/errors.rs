@@ -152,6 +152,9 @@ async fn connecting(seen: &mut Seen) -> Result<()> {
     connect(Address::http(a.address()?)?).await?;
     sync.update_peer_status(a.peer(), PeerStatus::Blocked)?;
     seen.expect("PeerBlocked", within("pinging", sync.ping_peer(a.peer())).await);
+    let (tree, refused) = (a.create()?, a.instance.sync()?);
+    let refused = refused.sync_with_peer(b.address()?, Some(tree.root_id()));
+    seen.expect("BlockedByPeer", within("a sync", refused).await);
 
     // Peers that say nothing, or something else.
     let network = MemoryNetwork::new();
@@ -198,6 +201,12 @@ async fn rights(seen: &mut Seen) -> Result<()> {
     let other = a.user.add_private_key(None)?;
     seen.expect("InsufficientPermission", host.approve_bootstrap_request(&id, other));
     host.reject_bootstrap_request(&id, a.key()?)?;
+    let more = b.user.add_private_key(Some("more"))?;
+    within("an answer", ask("more")).await.unwrap_err();
+    let request = host.pending_bootstrap_requests()?.remove(0);
+    assert_eq!(request.requesting_key, more);
+    host.approve_bootstrap_request_as(&request.request_id, a.key()?, Permission::Read)?;
+    seen.expect("GrantedLess", within("an answer", ask("more")).await);
     seen.expect("InvalidRequestState", host.approve_bootstrap_request(&id, a.key()?));
     // More requests than one peer may have waiting.
     host.set_admission(Admission::Manual);

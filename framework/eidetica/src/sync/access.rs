@@ -38,7 +38,7 @@ impl Sync {
     ///
     /// # Errors
     /// As [`Sync::sync_with_peer`]; [`SyncError::InvalidKeyName`]; [`SyncError::BootstrapPending`] while a person there has
-    /// to decide; [`SyncError::PermissionDenied`].
+    /// to decide; [`SyncError::PermissionDenied`]; [`SyncError::GrantedLess`] once it is synced, if an admin there granted less.
     pub fn sync_with_peer_for_bootstrap(
         &self,
         address: impl ToAddress,
@@ -54,9 +54,14 @@ impl Sync {
             let key = named_key(&inner, &auth.key_name)?;
             inner.trees.allow_again(&tree)?;
             let link = engine.reach(&address).await?;
-            ask(&link, &tree, &key, Wish::Permission(auth)).await?;
+            let asked = auth.permission;
+            let granted = ask(&link, &tree, &key, Wish::Permission(auth)).await?;
             engine.relate(&link.peer(), &tree)?;
-            engine.sync_over(&link, &tree).await
+            engine.sync_over(&link, &tree).await?;
+            if granted < asked {
+                return Err(SyncError::GrantedLess { tree, asked, granted }.into());
+            }
+            Ok(())
         })
     }
 }
@@ -75,8 +80,8 @@ pub(super) fn named_key(inner: &Inner, name: &str) -> Result<Arc<SecretKey>> {
         .ok_or_else(|| SyncError::InvalidKeyName { key_name: name.chars().take(80).collect() }.into())
 }
 
-/// Asks the peer to admit `key`.
-pub(super) async fn ask(link: &LinkHandle, tree: &Id, key: &SecretKey, wish: Wish) -> Result<()> {
+/// Asks the peer to admit `key`; gives what that key holds now.
+pub(super) async fn ask(link: &LinkHandle, tree: &Id, key: &SecretKey, wish: Wish) -> Result<Permission> {
     let (facts, peer) = (&link.facts, link.peer().to_string());
     let signature = session_proof(key, facts.role, &facts.session_id, tree);
     let (key_name, permission, invite) = match wish {
@@ -87,7 +92,7 @@ pub(super) async fn ask(link: &LinkHandle, tree: &Id, key: &SecretKey, wish: Wis
     let admit = Box::new(Admit { request: 0, tree: *tree, proof, key_name, permission, invite });
     let admitted = link.ask(|done| Command::Admit { admit, done }).await?;
     match admitted.answer {
-        AdmitAnswer::Granted(_) => Ok(()),
+        AdmitAnswer::Granted(permission) => Ok(permission),
         AdmitAnswer::Pending { request_id, message } => {
             Err(SyncError::BootstrapPending { request_id, message }.into())
         }

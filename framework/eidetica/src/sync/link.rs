@@ -1,6 +1,7 @@
 //! One channel at work: messages in and out, the trees that are synced over it, and what others ask of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -55,6 +56,19 @@ pub(crate) struct LinkHandle {
     pub(crate) number: u64,
     pub(crate) facts: ChannelFacts,
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) refused: Refused,
+}
+
+/// Set once the peer has said that it doesn't talk to this node.
+pub(crate) type Refused = Arc<AtomicBool>;
+
+/// What ended talking to a peer: its refusal, or something on the way.
+fn gone(peer: PublicKey, refused: &Refused, reason: String) -> Error {
+    let peer = peer.to_string();
+    match refused.load(Ordering::Acquire) {
+        true => SyncError::BlockedByPeer { peer }.into(),
+        false => SyncError::Network { peer, reason }.into(),
+    }
 }
 
 /// A tree that is synced over this link.
@@ -110,6 +124,7 @@ struct Driver {
     replies: mpsc::Sender<Message>,
     next_request: u64,
     ledger: Ledger,
+    refused: Refused,
     /// Asked to close: once what is queued has gone out, or at this time.
     closing: Option<(Reason, Duration)>,
 }
@@ -120,6 +135,7 @@ pub(crate) async fn run(
     runtime: Runtime,
     channel: Channel,
     mut commands: mpsc::Receiver<Command>,
+    refused: Refused,
 ) -> Result<()> {
     let context = runtime.context.clone();
     let config = channel.mux_config();
@@ -151,6 +167,7 @@ pub(crate) async fn run(
         replies,
         next_request: 0,
         ledger,
+        refused,
         closing: None,
     };
     let ended: Result<()> = loop {
@@ -239,7 +256,7 @@ pub(crate) async fn run(
     };
     let reporter = driver.engine.upgrade();
     for (tree, stream) in std::mem::take(&mut driver.trees) {
-        let network = SyncError::Network { peer: facts.peer.to_string(), reason: reason.clone() }.into();
+        let network = gone(facts.peer, &driver.refused, reason.clone());
         let failure = stream.failure.as_ref().unwrap_or(&network);
         if let Some(engine) = &reporter {
             engine.tree_ended(&facts.peer, &tree, failure);
@@ -433,6 +450,7 @@ impl Driver {
             }
             Event::Goodbye { reason, text } => {
                 tracing::debug!(peer = %self.facts.peer, ?reason, text, "the peer ended the link");
+                self.refused.fetch_or(reason == Reason::Refused, Ordering::AcqRel);
             }
         }
         Ok(())
@@ -817,12 +835,7 @@ impl LinkHandle {
 
     /// Sends a command and waits for its answer.
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
-        let gone = || {
-            Error::from(SyncError::Network {
-                peer: self.peer().to_string(),
-                reason: "the link ended".to_owned(),
-            })
-        };
+        let gone = || gone(self.peer(), &self.refused, "the link ended".to_owned());
         let (done, answer) = oneshot::channel();
         self.commands.send(command(done)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())

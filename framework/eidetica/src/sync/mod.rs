@@ -181,7 +181,7 @@ impl Sync {
         std::future::ready(self.get_server_address())
     }
 
-    /// Every address at which links are accepted.
+    /// Every address at which links are accepted now; where a transport's own change (another network, a relay found later), so do these.
     ///
     /// # Errors
     /// [`SyncError::ServerNotRunning`].

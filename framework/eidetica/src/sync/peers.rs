@@ -11,6 +11,7 @@ use super::engine::Tries;
 use super::link::Command;
 use super::records::PeerRecord;
 use super::{Address, Sync};
+use crate::channel::Reason;
 
 /// How a peer is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,7 +116,7 @@ impl Sync {
         }
         let was = self.rows().change_peer(&key, |record| Ok((None, record.is_some())))?;
         self.rows().forget_past(&key)?;
-        self.engine.close_links(&key);
+        self.engine.close_links(&key, Reason::Done);
         if was { Ok(()) } else { Err(SyncError::PeerNotFound(key.to_string()).into()) }
     }
 
@@ -206,7 +207,7 @@ impl Sync {
             Ok(())
         })?;
         match status {
-            PeerStatus::Blocked => self.engine.close_links(&key),
+            PeerStatus::Blocked => self.engine.close_links(&key, Reason::Refused),
             PeerStatus::Active => self.engine.tell(Event::PeerReset { peer: key }),
             PeerStatus::Inactive => {}
         }

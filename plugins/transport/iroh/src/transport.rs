@@ -29,7 +29,7 @@ use crate::options::IrohOptions;
 ///
 /// [`Link::remote_key`] is the key of the remote's *endpoint*, not of its node, and [`Link::binding`] is exported from TLS
 /// for the link's stream. Closing either half of a link closes the link: what was sent before can still be read on
-/// both sides, nothing more can be sent. A remote that vanished is noticed after 15 s, behind a relay after 30 s.
+/// both sides, nothing more can be sent. A remote that vanished is noticed after 30 s.
 ///
 /// ```
 /// use eidetica_kernel::Transport;
@@ -73,7 +73,7 @@ impl IrohTransport {
     }
 
     /// The endpoint, bound anew where there is none, or its runtime is gone.
-    async fn node(&self, context: &Context) -> Result<Arc<Node>> {
+    pub(crate) async fn node(&self, context: &Context) -> Result<Arc<Node>> {
         let mut node = self.node.lock().await;
         if let Some(node) = node.as_ref().filter(|node| node.is_alive()) {
             return Ok(node.clone());

@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::SyncEngine;
+use super::links::only_dials_in;
 use crate::sync::link::Command;
 use crate::sync::records::Rows;
 use crate::sync::{PeerStatus, access};
@@ -135,9 +136,17 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
                 return Some(Event::Acknowledged { peer, tree, bytes: 0 });
             }
             let wanted = Rows(&*engine.inner().ok()?.backend).peer(&peer).ok().flatten();
-            let inactive = wanted.is_none_or(|record| record.status != PeerStatus::Active);
-            if inactive && engine.open_link(&peer).is_none() {
-                return Some(Event::SyncFailed { peer, tree, failure: Failure::Refused });
+            if engine.open_link(&peer).is_none() {
+                let failure = match wanted {
+                    Some(record) if record.status == PeerStatus::Active && only_dials_in(&record) => {
+                        Some(Failure::Unreachable)
+                    }
+                    Some(record) if record.status == PeerStatus::Active => None,
+                    _ => Some(Failure::Refused),
+                };
+                if let Some(failure) = failure {
+                    return Some(Event::SyncFailed { peer, tree, failure });
+                }
             }
             Some(match sync(&engine, &peer, &tree).await {
                 Ok(()) => Event::Acknowledged { peer, tree, bytes: 0 },
@@ -155,7 +164,11 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
                             Failure::Unreachable
                         }
                         // Until a person there has decided.
-                        _ if matches!(error.sync_error(), Some(SyncError::BootstrapPending { .. })) => {
+                        _ if matches!(
+                            error.sync_error(),
+                            Some(SyncError::BootstrapPending { .. } | SyncError::BlockedByPeer { .. })
+                        ) =>
+                        {
                             Failure::Unreachable
                         }
                         _ => Failure::Refused,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{ADDRESSES_MAX, SyncEngine, Tries};
 use crate::channel::{self, Channel, Reason};
-use crate::sync::link::{self, Command, LinkHandle};
+use crate::sync::link::{self, Command, LinkHandle, Refused};
 use crate::sync::records::{PeerRecord, Rows};
 use crate::sync::storage::ChannelFacts;
 use crate::sync::{Address, PeerStatus};
@@ -75,6 +75,10 @@ impl SyncEngine {
         if let Some(link) = self.open_link(peer) {
             return Ok(link);
         }
+        if only_dials_in(&record) {
+            let reason = "no address of it is known, so far it has connected by itself".to_owned();
+            return Err(SyncError::ConnectionFailed { address: peer.to_string(), reason }.into());
+        }
         self.tries.lock().entry(*peer).or_default().attempts += 1;
         let dialled = self.dial_any(&record.addresses, Some(*peer)).await;
         let failed = dialled.as_ref().err().map(ToString::to_string);
@@ -127,6 +131,11 @@ impl SyncEngine {
         }
     }
 
+    pub(super) fn is_blocked(&self, peer: &PublicKey) -> Result<bool> {
+        let record = Rows(&*self.inner()?.backend).peer(peer)?;
+        Ok(record.is_some_and(|record| record.status == PeerStatus::Blocked))
+    }
+
     pub(crate) fn open_link(&self, peer: &PublicKey) -> Option<LinkHandle> {
         let links = self.links.lock();
         links
@@ -173,8 +182,9 @@ impl SyncEngine {
         let facts = ChannelFacts { peer, session_id: channel.session_id, role: channel.role };
         let version = channel.version;
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let handle = LinkHandle { number, facts, commands };
-        let driving = link::run(self.me.clone(), self.runtime.clone(), channel, received);
+        let refused = Refused::default();
+        let driving = link::run(self.me.clone(), self.runtime.clone(), channel, received, refused.clone());
+        let handle = LinkHandle { number, facts, commands, refused };
         let engine = self.me.clone();
         let task = self.context().spawner.spawn(
             "link",
@@ -229,13 +239,18 @@ impl SyncEngine {
         self.links.lock().keys().copied().collect()
     }
 
-    pub(crate) fn close_links(&self, peer: &PublicKey) {
+    pub(crate) fn close_links(&self, peer: &PublicKey, reason: Reason) {
         if let Some(links) = self.links.lock().get(peer) {
             for (link, _, _) in links {
-                let _ = link.commands.try_send(Command::Close { reason: Reason::Refused });
+                let _ = link.commands.try_send(Command::Close { reason });
             }
         }
     }
+}
+
+/// Whether a peer is one that connects by itself: nothing is wrong while it doesn't.
+pub(super) fn only_dials_in(peer: &PeerRecord) -> bool {
+    peer.addresses.is_empty() && peer.last_seen.is_some()
 }
 
 /// Whether nobody was found, rather than somebody or something that won't do.
