@@ -3,6 +3,8 @@
 pub mod node;
 pub mod over;
 pub mod proxy;
+pub mod relay;
+pub mod route;
 pub mod seeded;
 pub mod state;
 pub mod websocket;

@@ -1,6 +1,7 @@
 //! Whole nodes for tests: an instance with one user, and what tests do with its databases.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica::backend::{Backend, InMemory};
@@ -9,6 +10,10 @@ use eidetica::store::DocStore;
 use eidetica::sync::Address;
 use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::{Database, Id, Instance, KeyId, Result, User};
+use eidetica_conformance::context::tokio_context;
+use eidetica_kernel::{Context, Transport};
+
+use crate::seeded::VirtualTime;
 
 /// An instance that syncs, with a logged-in user.
 pub struct Node {
@@ -49,13 +54,34 @@ impl Node {
         Ok(node)
     }
 
-    pub(crate) fn open(backend: Box<dyn Backend>) -> Result<Self> {
+    /// A node that can't be reached yet.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn open(backend: Box<dyn Backend>) -> Result<Self> {
         log();
         let instance = Instance::open(backend)?.enable_sync()?;
         if instance.list_users()?.is_empty() {
             instance.create_user("user", None)?;
         }
         let user = instance.login_user("user", None)?;
+        Ok(Self { instance, user })
+    }
+
+    /// A node in memory whose time is virtual, and that listens over this transport. Its tasks run where this is called.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn timed(time: &VirtualTime, seed: u64, transport: Arc<dyn Transport>) -> Result<Self> {
+        log();
+        let context = Context { spawner: tokio_context().spawner, ..time.context(seed, 0) };
+        let instance = Instance::builder().context(context).transport(transport).open()?.enable_sync()?;
+        instance.create_user("user", None)?;
+        let user = instance.login_user("user", None)?;
+        instance.sync()?.start_server("0")?;
         Ok(Self { instance, user })
     }
 

@@ -1,15 +1,13 @@
-//! The same test over each transport that crosses a network.
+//! The same test over each transport.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use eidetica::backend::{Backend, InMemory};
 use eidetica::sync::transports::iroh::{IrohTransport, RelayMode};
+use eidetica::sync::transports::memory::MemoryTransport;
 use eidetica::{Instance, Result};
 
 use crate::node::Node;
-
-/// Any port of this machine's own.
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Which transport a test's nodes talk over, on loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,8 @@ pub enum Over {
     Http,
     /// QUIC; directly, without relays.
     Iroh,
+    /// Within the process.
+    Memory,
 }
 
 impl Over {
@@ -39,24 +39,69 @@ impl Over {
         Ok(node)
     }
 
+    /// As [`Over::node_on`], for a node that others reach only over a [`Route`](crate::route::Route). Two endpoints of iroh
+    /// tell each other where they are bound and take the shortest way; so this one has IPv6 alone, which the others lack.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn secluded_on(self, backend: Box<dyn Backend>) -> Result<Node> {
+        let node = Node::open(backend)?;
+        self.serve_at(&node.instance, IpAddr::V6(Ipv6Addr::LOCALHOST))?;
+        Ok(node)
+    }
+
+    /// As [`Over::secluded_on`], in memory.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn secluded(self) -> Result<Node> {
+        self.secluded_on(Box::new(InMemory::new()))
+    }
+
     /// Enables the transport, and listens.
     ///
     /// # Errors
     /// Those of the instance.
     pub fn serve(self, instance: &Instance) -> Result<()> {
+        self.serve_at(instance, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    fn serve_at(self, instance: &Instance, ip: IpAddr) -> Result<()> {
+        self.enable_at(instance, ip)?;
+        instance.sync()?.start_server(self.anywhere())
+    }
+
+    /// Enables the transport.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn enable(self, instance: &Instance) -> Result<()> {
+        self.enable_at(instance, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    fn enable_at(self, instance: &Instance, ip: IpAddr) -> Result<()> {
         let sync = instance.sync()?;
         match self {
-            Self::Http => sync.enable_http_transport()?,
+            Self::Http => sync.enable_http_transport(),
             Self::Iroh => {
                 let transport = IrohTransport::builder().relay_mode(RelayMode::Disabled);
-                sync.enable_iroh_transport_with_config(transport.bind_address(LOOPBACK).build()?)?;
+                let transport = transport.bind_address(SocketAddr::new(ip, 0)).build()?;
+                sync.enable_iroh_transport_with_config(transport)
             }
+            Self::Memory => sync.add_transport(Box::new(MemoryTransport::new())),
         }
-        sync.start_server("127.0.0.1:0")
+    }
+
+    /// What [`Sync::start_server`](eidetica::sync::Sync::start_server) takes for any address that is free.
+    pub fn anywhere(self) -> &'static str {
+        match self {
+            Self::Http | Self::Iroh => "127.0.0.1:0",
+            Self::Memory => "0",
+        }
     }
 }
 
-/// Runs `async fn name(over: Over) -> eidetica::Result<()>` as a test for each transport.
+/// Runs `async fn name(over: Over) -> eidetica::Result<()>` as a test for each transport that crosses a network.
 #[macro_export]
 macro_rules! over_http_and_iroh {
     ($($name:ident),+ $(,)?) => {$(
@@ -69,6 +114,29 @@ macro_rules! over_http_and_iroh {
             #[tokio::test(flavor = "multi_thread")]
             async fn over_iroh() -> eidetica::Result<()> {
                 super::$name($crate::over::Over::Iroh).await
+            }
+        }
+    )+};
+}
+
+/// As [`over_http_and_iroh`], and within the process, where everything is a little closer together in time.
+#[macro_export]
+macro_rules! over_every_transport {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn over_http() -> eidetica::Result<()> {
+                super::$name($crate::over::Over::Http).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn over_iroh() -> eidetica::Result<()> {
+                super::$name($crate::over::Over::Iroh).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn over_memory() -> eidetica::Result<()> {
+                super::$name($crate::over::Over::Memory).await
             }
         }
     )+};

@@ -28,6 +28,8 @@ pub struct Rules {
     pub refuse: bool,
     /// Every connection ends once this many bytes have passed in all, both ways, since [`Proxy::reset`].
     pub cut_after: Option<u64>,
+    /// Nothing passes any more, and connections stay open, once this many bytes have passed in all, both ways, since [`Proxy::reset`].
+    pub stall_after: Option<u64>,
     /// One bit of the byte at this offset of a direction is inverted, in the next connection that gets so far.
     pub flip: Option<(Direction, u64)>,
     /// The WebSocket message of this number in a direction goes out twice, in the next connection that gets so far.
@@ -167,6 +169,9 @@ async fn pass(
             _ => return,
         };
         let mut chunk = buffer[..read].to_vec();
+        if shared.is_stalled() {
+            continue;
+        }
         shared.record(number, direction, &chunk);
         shared.flip(direction, offset, &mut chunk);
         offset += read as u64;
@@ -186,6 +191,11 @@ impl Shared {
                 Direction::ToClient => recording.to_client.extend_from_slice(chunk),
             }
         }
+    }
+
+    fn is_stalled(&self) -> bool {
+        let limit = lock(&self.rules).stall_after;
+        limit.is_some_and(|limit| self.passed.load(Ordering::SeqCst) >= limit)
     }
 
     fn flip(&self, direction: Direction, offset: u64, chunk: &mut [u8]) {

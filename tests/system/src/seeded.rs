@@ -1,11 +1,11 @@
 //! Randomness and time that follow from a seed, so that a failing run can be run again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eidetica_kernel::runtime::{BoxFuture, Clock, Context, Rng, Spawner, TaskGuard};
 use eidetica_kernel::{SecretKey, Timestamp};
+use tokio::sync::watch;
 
 /// Random bytes that follow from a seed.
 pub struct Seeded(Mutex<blake3::OutputReader>);
@@ -70,19 +70,27 @@ impl Dice {
     }
 }
 
-/// Wall time that passes only when told to, shared by the replicas of one run.
+/// Time that passes only when told to, shared by the nodes of one run.
 #[derive(Clone, Debug)]
-pub struct VirtualTime(Arc<AtomicU64>);
+pub struct VirtualTime(Arc<watch::Sender<Duration>>);
+
+/// When it begins: in the year 2026.
+const START_MS: u64 = 1_780_000_000_000;
 
 impl VirtualTime {
     /// Starts in the year 2026.
     pub fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(1_780_000_000_000)))
+        Self(Arc::new(watch::Sender::new(Duration::ZERO)))
     }
 
-    /// Lets time pass.
+    /// Lets time pass, and wakes who has slept long enough.
     pub fn pass(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.0.send_modify(|now| *now += Duration::from_millis(ms));
+    }
+
+    /// How much has passed.
+    pub fn passed(&self) -> Duration {
+        *self.0.borrow()
     }
 
     /// What an engine without links needs: this time, `skew_ms` ahead or behind, and randomness from a seed.
@@ -108,15 +116,22 @@ struct Skewed {
 
 impl Clock for Skewed {
     fn wall(&self) -> Timestamp {
-        Timestamp::from_millis(self.time.0.load(Ordering::SeqCst).saturating_add_signed(self.skew_ms))
+        Timestamp::from_millis(START_MS.saturating_add_signed(self.skew_ms)).plus(self.time.passed())
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.time.0.load(Ordering::SeqCst))
+        self.time.passed()
     }
 
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let mut time = self.time.0.subscribe();
+        let end = self.time.passed().saturating_add(duration);
+        Box::pin(async move {
+            if time.wait_for(|now| *now >= end).await.is_err() {
+                // Nobody is left who could let time pass.
+                std::future::pending().await
+            }
+        })
     }
 }
 

@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use eidetica::auth::Permission;
+use eidetica::sync::state::SyncStateManager;
 use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::sync::{Address, Admission, AuthParams, ConnectionState, SyncError, SyncPeerInfo};
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
-use eidetica_system_tests::proxy::{Proxy, Rules};
+use eidetica_system_tests::route::Route;
+use eidetica_system_tests::seeded::VirtualTime;
 
 eidetica_system_tests::over_http_and_iroh! {
+    a_handle_says_how_the_sync_goes_before_during_and_after,
     a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled,
     waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in,
     access_that_was_declared_is_asked_for_and_granted_up_to_the_cap,
@@ -31,17 +36,15 @@ fn text(database: &Database, key: &str) -> Option<String> {
     get(database, key).ok().and_then(|value| value.as_str().map(str::to_owned))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn a_handle_says_how_the_sync_goes_before_during_and_after(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
     set(&here, "greeting", "hello")?;
-    let proxy = Proxy::to(a.address()?).await.unwrap();
-    proxy.reset(Rules { refuse: true, ..Rules::default() });
+    let route = Route::to(over, &a).await.unwrap();
+    route.cut().await?;
 
-    let handle =
-        b.instance.sync()?.register_sync_peer(declaration(&a, &here, Address::http(proxy.address())?)?)?;
+    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, route.at())?)?;
     until("a first attempt fails", || handle.status().is_ok_and(|status| status.next_retry.is_some())).await;
     let before = handle.status()?;
     assert!(!before.has_local_data);
@@ -54,7 +57,7 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()>
     assert!(info.connection_attempts >= 1);
     assert!(info.last_error.is_some());
 
-    proxy.reset(Rules::default());
+    route.heal().await?;
     b.instance.sync()?.reset_peer(a.peer())?;
     within("the first sync", handle.wait_for_initial_sync()).await?;
     let after = handle.status()?;
@@ -66,8 +69,7 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()>
     assert!(after.attempts >= 2);
     assert_eq!(b.instance.sync()?.get_peer_info(a.peer())?.unwrap().last_error, None);
 
-    proxy.reset(Rules { refuse: true, ..Rules::default() });
-    proxy.cut();
+    route.cut().await?;
     until("the link is gone", || {
         handle.status().is_ok_and(|status| status.connection == ConnectionState::Disconnected)
     })
@@ -77,7 +79,7 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after() -> Result<()>
         set(&there, &format!("offline {number}"), "written while apart")?;
     }
     assert_eq!(handle.status()?.entries_behind, 3);
-    proxy.reset(Rules::default());
+    route.heal().await?;
     b.instance.sync()?.reset_peer(a.peer())?;
     until("the peer has what was written while apart", || {
         handle.status().is_ok_and(|status| status.entries_behind == 0)
@@ -184,5 +186,43 @@ async fn asking_for_access_by_address_admits_syncs_and_names_unknown_keys(over: 
     within("access", ask("device_key", Permission::Write)).await?;
     let there = b.instance.load_database(here.root_id())?;
     assert_eq!(text(&there, "greeting").as_deref(), Some("hello"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_connects_by_itself_is_not_failing_while_it_is_away() -> Result<()> {
+    let (network, time) = (MemoryNetwork::new(), VirtualTime::new());
+    let clock = time.context(0, 0).clock;
+    let node = |seed| Node::timed(&time, seed, Arc::new(MemoryTransport::on(&network)));
+    let (a, b) = (node(1)?, node(2)?);
+    let here = a.create()?;
+    here.grant(b.key()?, Permission::Write, 100)?;
+    within("a sync", b.fetch(&a.at()?.to_string(), here.root_id())).await?;
+    let sync = a.instance.sync()?;
+    let mut declared = declaration(&b, &here, b.at()?)?;
+    declared.addresses.clear();
+    let handle = sync.register_sync_peer(declared)?;
+    b.instance.close()?;
+    let status = || handle.status().unwrap();
+    until("it is away", || status().connection == ConnectionState::Disconnected).await;
+    let failures = || {
+        let operation = sync.sync_tree().new_operation().unwrap();
+        let state = SyncStateManager::new(&operation);
+        state.get_sync_metadata(b.peer()).unwrap().unwrap().failed_sync_count
+    };
+    let before = failures();
+    for _ in 0..5 {
+        let ahead = || status().next_retry.filter(|next| *next > clock.wall());
+        until("it is looked for again later", || ahead().is_some()).await;
+        let planned = ahead().unwrap();
+        time.pass(planned.since(clock.wall()).as_millis() as u64 + 1);
+        until("it was looked for", || ahead().is_some_and(|next| next > planned)).await;
+    }
+    assert_eq!(failures(), before);
+    assert!(!status().last_error.is_some_and(|error| error.contains("no address")), "{:?}", status());
+    assert_eq!(sync.get_peer_info(b.peer())?.unwrap().last_error, None);
+    // Who asks is told.
+    let asked = within("a sync", sync.sync_tree_with_peer(b.peer(), here.root_id())).await.unwrap_err();
+    assert!(asked.to_string().contains("it has connected by itself"), "{asked}");
     Ok(())
 }

@@ -6,9 +6,11 @@ use eidetica::auth::Permission;
 use eidetica::backend::InMemory;
 use eidetica::crdt::{Doc, Value};
 use eidetica::store::DocStore;
-use eidetica::sync::transports::memory::MemoryNetwork;
 use eidetica::{Database, Id, Result};
-use eidetica_system_tests::node::{Node, set, until};
+use eidetica_system_tests::node::{Node, set, until, within};
+use eidetica_system_tests::over::Over;
+
+eidetica_system_tests::over_every_transport! { one_branch_is_read_without_the_other }
 
 fn data(database: &Database, tips: &[Id]) -> Result<Doc> {
     database.at(tips)?.get_store_viewer::<DocStore>("data")?.get_all()
@@ -69,23 +71,18 @@ fn a_diff_names_entries_and_paths_of_both_sides() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_branch_is_read_without_the_other() -> Result<()> {
-    let network = MemoryNetwork::new();
-    let (a, b) = (Node::memory(&network)?, Node::memory(&network)?);
+async fn one_branch_is_read_without_the_other(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
-    let address = a.instance.sync()?.get_server_addresses()?.remove(0);
-    b.instance.sync()?.sync_with_peer(&address, Some(here.root_id())).await?;
-    let there = b.user.open_database(here.root_id())?;
+    let there = within("the first sync", b.fetch(&a.at()?.to_string(), here.root_id())).await?;
     b.instance.sync()?.stop_server()?;
     a.instance.sync()?.stop_server()?;
     a.instance.sync()?.update_peer_status(b.peer(), eidetica::sync::PeerStatus::Blocked)?;
     let (mine, theirs) = (set(&here, "mine", 1)?, set(&there, "theirs", 2)?);
     a.instance.sync()?.update_peer_status(b.peer(), eidetica::sync::PeerStatus::Active)?;
-    a.instance.sync()?.start_server("")?;
-    let address = a.instance.sync()?.get_server_addresses()?.remove(0);
-    b.instance.sync()?.sync_with_peer(&address, Some(here.root_id())).await?;
+    a.instance.sync()?.start_server(over.anywhere())?;
+    within("syncing again", b.fetch(&a.at()?.to_string(), here.root_id())).await?;
     until("both branches are here", || here.tips().len() == 2).await;
 
     assert_eq!(data(&here, &[mine])?.get("mine"), Some(&Value::from(1)));

@@ -5,11 +5,18 @@
 
 use eidetica::auth::Permission;
 use eidetica::crdt::Value;
-use eidetica::{Database, Result};
-use eidetica_system_tests::node::{Node, get, set, within};
-use eidetica_system_tests::proxy::{Proxy, Rules};
+use eidetica::{Database, Error, Result};
+use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
+use eidetica_system_tests::route::Route;
 use eidetica_system_tests::seeded::noise;
 use eidetica_system_tests::state::{assert_clean, state};
+
+eidetica_system_tests::over_http_and_iroh! {
+    payloads_from_one_byte_to_eight_mebibytes_pass_both_ways,
+    a_transfer_of_one_large_payload_that_was_cut_goes_on_where_it_was,
+    a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was,
+}
 
 const KIB: usize = 1_024;
 const MIB: usize = 1_024 * KIB;
@@ -21,8 +28,7 @@ fn shared(a: &Node, b: &Node) -> Result<Database> {
     Ok(database)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn payloads_from_one_byte_to_eight_mebibytes_pass_both_ways() -> Result<()> {
+async fn payloads_from_one_byte_to_eight_mebibytes_pass_both_ways(over: Over) -> Result<()> {
     let sizes = [
         1,
         100,
@@ -37,7 +43,7 @@ async fn payloads_from_one_byte_to_eight_mebibytes_pass_both_ways() -> Result<()
         MIB,
         8 * MIB,
     ];
-    let (a, b) = (Node::http()?, Node::http()?);
+    let (a, b) = (over.node()?, over.node()?);
     let here = shared(&a, &b)?;
     for size in sizes {
         set(&here, &format!("first sync {size}"), Value::from(noise(size as u64, size)))?;
@@ -63,26 +69,38 @@ async fn payloads_from_one_byte_to_eight_mebibytes_pass_both_ways() -> Result<()
 }
 
 /// The bytes that a first sync costs when it passes at once, and when it is cut halfway and begun again.
-async fn whole_and_cut(fill: impl Fn(&Database) -> Result<()>) -> Result<(u64, u64)> {
-    let (a, b, c) = (Node::http()?, Node::http()?, Node::http()?);
+async fn whole_and_cut(over: Over, fill: impl Fn(&Database) -> Result<()>) -> Result<(u64, u64)> {
+    let (a, b, c) = (over.secluded()?, over.node()?, over.node()?);
     let here = shared(&a, &b)?;
     here.grant(c.key()?, Permission::Write, 100)?;
     fill(&here)?;
-    let proxy = Proxy::to(a.address()?).await.unwrap();
-    let there = within("the uncut sync", b.fetch(&proxy.address(), here.root_id())).await?;
-    let whole = proxy.passed();
+    let route = Route::to(over, &a).await.unwrap();
+    let there = within("the uncut sync", b.fetch(&route.address(), here.root_id())).await?;
+    let whole = route.passed();
     assert_eq!(state(&here)?, state(&there)?);
     b.instance.close()?;
 
-    proxy.reset(Rules { cut_after: Some(whole / 2), ..Rules::default() });
-    let cut = within("the cut sync", c.fetch(&proxy.address(), here.root_id())).await;
+    route.break_after(whole / 2);
+    let gives_up = async {
+        if over == Over::Iroh {
+            // QUIC bears silence for half a minute; this node has less patience, and ends the link.
+            until("it is silent", || route.passed() >= whole / 2).await;
+            c.instance.sync()?.remove_peer(a.peer())?;
+        }
+        Ok::<(), Error>(())
+    };
+    let address = route.address();
+    let cutting = c.fetch(&address, here.root_id());
+    let (cut, gave_up) = within("the cut sync", async { tokio::join!(cutting, gives_up) }).await;
     assert!(cut.is_err(), "it was cut at half of {whole} bytes");
-    let before = proxy.passed();
-    proxy.reset(Rules::default());
-    let there = within("the second attempt", c.fetch(&proxy.address(), here.root_id())).await?;
+    gave_up?;
+    let before = route.passed();
+    // What QUIC still sends of the old connection goes the old way.
+    let route = Route::to(over, &a).await.unwrap();
+    let there = within("the second attempt", c.fetch(&route.address(), here.root_id())).await?;
     assert_eq!(state(&here)?, state(&there)?);
     assert_clean(&there);
-    Ok((whole, before + proxy.passed()))
+    Ok((whole, before + route.passed()))
 }
 
 fn assert_resumed(what: &str, (whole, cut): (u64, u64)) {
@@ -91,17 +109,16 @@ fn assert_resumed(what: &str, (whole, cut): (u64, u64)) {
     assert!(cut * 4 < whole * 5, "{what}: {cut} bytes, allowed are 1.25 x {whole}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_of_one_large_payload_that_was_cut_goes_on_where_it_was() -> Result<()> {
+async fn a_transfer_of_one_large_payload_that_was_cut_goes_on_where_it_was(over: Over) -> Result<()> {
     let bytes =
-        whole_and_cut(|database| set(database, "large", Value::from(noise(7, 6_000_000))).map(drop)).await?;
+        whole_and_cut(over, |database| set(database, "large", Value::from(noise(7, 6_000_000))).map(drop))
+            .await?;
     assert_resumed("one payload of 6 MB", bytes);
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was() -> Result<()> {
-    let bytes = whole_and_cut(|database| {
+async fn a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was(over: Over) -> Result<()> {
+    let bytes = whole_and_cut(over, |database| {
         for number in 0..1_000 {
             set(database, &number.to_string(), Value::from(noise(number, 6_000)))?;
         }

@@ -5,26 +5,37 @@
 use std::time::Duration;
 
 use eidetica::auth::Permission;
-use eidetica::sync::transports::memory::MemoryNetwork;
 use eidetica::sync::{InviteOptions, SyncError};
 use eidetica::testing::{self, RawEntry};
 use eidetica::{Database, Error, Id, Instance, Result};
 use eidetica_kernel::entry::{FORMAT_VERSION, Header, SignedEntry, StoreRef, Tree, payload_hash};
 use eidetica_kernel::{Envelope, HybridClock, SecretKey};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
 use eidetica_system_tests::seeded::key;
 use eidetica_system_tests::state::{assert_clean, state};
 
-/// Nodes that all know each other over links in memory, and a database of the first one's.
+eidetica_system_tests::over_every_transport! {
+    a_revoked_key_can_write_on_no_replica_any_more,
+    a_key_that_may_only_read_gets_everything_and_writes_nothing,
+    a_database_granted_to_everybody_opens_by_its_id_and_others_do_not,
+    writes_concurrent_with_their_keys_revocation_are_void_on_every_replica,
+    a_removed_database_is_not_brought_back_by_peers,
+    an_invite_admits_as_many_keys_as_it_says_and_no_longer_than_it_says,
+    a_revoked_invite_admits_nobody_any_more_and_whom_it_admitted_stays,
+    a_follower_whose_right_is_taken_learns_of_it_and_of_nothing_after,
+    a_key_that_is_granted_again_follows_again,
+}
+
+/// Nodes that can all reach each other, and a database of the first one's.
 struct World {
     nodes: Vec<Node>,
     database: Database,
 }
 
 impl World {
-    fn new(count: usize) -> Result<Self> {
-        let network = MemoryNetwork::new();
-        let nodes = (0..count).map(|_| Node::memory(&network)).collect::<Result<Vec<_>>>()?;
+    fn new(over: Over, count: usize) -> Result<Self> {
+        let nodes = (0..count).map(|_| over.node()).collect::<Result<Vec<_>>>()?;
         let database = nodes[0].create()?;
         Ok(Self { nodes, database })
     }
@@ -68,9 +79,8 @@ fn assert_denied<T: std::fmt::Debug>(done: Result<T>) {
     assert!(error.is_permission_denied(), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_can_write_on_no_replica_any_more() -> Result<()> {
-    let world = World::new(3)?;
+async fn a_revoked_key_can_write_on_no_replica_any_more(over: Over) -> Result<()> {
+    let world = World::new(over, 3)?;
     world.grant(1, Permission::Write, 100)?;
     world.grant(2, Permission::Write, 100)?;
     for node in [1, 2] {
@@ -101,9 +111,8 @@ async fn a_revoked_key_can_write_on_no_replica_any_more() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_may_only_read_gets_everything_and_writes_nothing() -> Result<()> {
-    let world = World::new(2)?;
+async fn a_key_that_may_only_read_gets_everything_and_writes_nothing(over: Over) -> Result<()> {
+    let world = World::new(over, 2)?;
     world.grant(1, Permission::Read, 100)?;
     set(&world.database, "read", "me")?;
     let there = world.sync(1, 0).await?;
@@ -187,9 +196,8 @@ fn entries_of_strangers_readers_and_revoked_keys_are_refused_by_every_replica() 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_granted_to_everybody_opens_by_its_id_and_others_do_not() -> Result<()> {
-    let world = World::new(2)?;
+async fn a_database_granted_to_everybody_opens_by_its_id_and_others_do_not(over: Over) -> Result<()> {
+    let world = World::new(over, 2)?;
     set(&world.database, "open", true)?;
     assert!(world.sync(1, 0).await.is_err(), "an id alone opens nothing");
     assert!(!world.nodes[1].instance.has_database(world.id())?);
@@ -204,9 +212,8 @@ async fn a_database_granted_to_everybody_opens_by_its_id_and_others_do_not() -> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_concurrent_with_their_keys_revocation_are_void_on_every_replica() -> Result<()> {
-    let world = World::new(4)?;
+async fn writes_concurrent_with_their_keys_revocation_are_void_on_every_replica(over: Over) -> Result<()> {
+    let world = World::new(over, 4)?;
     for node in [1, 2, 3] {
         world.grant(node, Permission::Write, 100)?;
     }
@@ -245,9 +252,8 @@ async fn writes_concurrent_with_their_keys_revocation_are_void_on_every_replica(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_removed_database_is_not_brought_back_by_peers() -> Result<()> {
-    let world = World::new(2)?;
+async fn a_removed_database_is_not_brought_back_by_peers(over: Over) -> Result<()> {
+    let world = World::new(over, 2)?;
     world.grant(1, Permission::Write, 100)?;
     world.sync(1, 0).await?;
     world.nodes[1].instance.remove_database(world.id())?;
@@ -265,9 +271,8 @@ async fn a_removed_database_is_not_brought_back_by_peers() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_invite_admits_as_many_keys_as_it_says_and_no_longer_than_it_says() -> Result<()> {
-    let world = World::new(4)?;
+async fn an_invite_admits_as_many_keys_as_it_says_and_no_longer_than_it_says(over: Over) -> Result<()> {
+    let world = World::new(over, 4)?;
     let ticket =
         world.database.invite(Permission::Write, InviteOptions { expires_in: None, uses: Some(2) })?;
     for node in [1, 2] {
@@ -292,9 +297,8 @@ async fn an_invite_admits_as_many_keys_as_it_says_and_no_longer_than_it_says() -
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_invite_admits_nobody_any_more_and_whom_it_admitted_stays() -> Result<()> {
-    let world = World::new(3)?;
+async fn a_revoked_invite_admits_nobody_any_more_and_whom_it_admitted_stays(over: Over) -> Result<()> {
+    let world = World::new(over, 3)?;
     let ticket = world.database.invite(Permission::Write, InviteOptions { expires_in: None, uses: None })?;
     let joined = within("joining", world.nodes[1].user.join(&ticket)).await?;
     let id = ticket.invite_id().unwrap();
@@ -312,9 +316,8 @@ async fn a_revoked_invite_admits_nobody_any_more_and_whom_it_admitted_stays() ->
     within("joining again", world.nodes[1].user.join(&ticket)).await.map(drop)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_whose_right_is_taken_learns_of_it_and_of_nothing_after() -> Result<()> {
-    let world = World::new(2)?;
+async fn a_follower_whose_right_is_taken_learns_of_it_and_of_nothing_after(over: Over) -> Result<()> {
+    let world = World::new(over, 2)?;
     world.grant(1, Permission::Read, 100)?;
     let there = world.sync(1, 0).await?;
     set(&world.database, "before", 1)?;
@@ -328,9 +331,8 @@ async fn a_follower_whose_right_is_taken_learns_of_it_and_of_nothing_after() -> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_granted_again_follows_again() -> Result<()> {
-    let world = World::new(2)?;
+async fn a_key_that_is_granted_again_follows_again(over: Over) -> Result<()> {
+    let world = World::new(over, 2)?;
     world.grant(1, Permission::Write, 100)?;
     let there = world.sync(1, 0).await?;
     let key = world.nodes[1].key()?;

@@ -7,9 +7,14 @@ use std::collections::BTreeSet;
 use eidetica::auth::Permission;
 use eidetica::backend::{File, InMemory};
 use eidetica::store::DocStore;
-use eidetica::sync::transports::memory::MemoryNetwork;
 use eidetica::{Change, Database, Event, Id, Origin, Position, Result, Subscription};
 use eidetica_system_tests::node::{Node, get, set, within};
+use eidetica_system_tests::over::Over;
+
+eidetica_system_tests::over_every_transport! {
+    changes_of_this_node_and_of_a_peer_are_told_apart,
+    a_revocation_that_voids_entries_resets_its_subscribers,
+}
 
 fn in_memory() -> Result<(Node, Database)> {
     let node = Node::http_on(Box::new(InMemory::new()))?;
@@ -29,10 +34,8 @@ fn drain(changes: &mut Subscription) -> Result<Vec<Event>> {
     std::iter::from_fn(|| changes.try_next().transpose()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn changes_of_this_node_and_of_a_peer_are_told_apart() -> Result<()> {
-    let network = MemoryNetwork::default();
-    let (a, b) = (Node::memory(&network)?, Node::memory(&network)?);
+async fn changes_of_this_node_and_of_a_peer_are_told_apart(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
     let mut changes = here.subscribe()?;
@@ -41,9 +44,7 @@ async fn changes_of_this_node_and_of_a_peer_are_told_apart() -> Result<()> {
     assert_eq!((&first.store[..], first.entry, first.author), ("data", own, a.key()?));
     assert_eq!((first.origin, &first.paths[..]), (Origin::Local, &["colour".to_owned()][..]));
 
-    let address = a.instance.sync()?.get_server_addresses()?.remove(0);
-    b.instance.sync()?.sync_with_peer(&address, Some(here.root_id())).await?;
-    let there = b.user.open_database(here.root_id())?;
+    let there = within("the first sync", b.fetch(&a.at()?.to_string(), here.root_id())).await?;
     let theirs = set(&there, "size", 7)?;
     let second = change(within("the peer's change", changes.next()).await.transpose()?);
     assert_eq!((second.entry, second.author, second.origin), (theirs, b.key()?, Origin::Peer));
@@ -125,22 +126,14 @@ fn a_subscription_keeps_no_instance_alive() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_revocation_that_voids_entries_resets_its_subscribers() -> Result<()> {
-    let network = MemoryNetwork::default();
-    let (a, b) = (Node::memory(&network)?, Node::memory(&network)?);
+async fn a_revocation_that_voids_entries_resets_its_subscribers(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
-    let address = a.instance.sync()?.get_server_addresses()?.remove(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stolen = runtime.block_on(async {
-        b.instance.sync()?.sync_with_peer(&address, Some(here.root_id())).await?;
-        let there = b.user.open_database(here.root_id())?;
-        let mut changes = here.subscribe()?;
-        let stolen = set(&there, "key", "stolen")?;
-        assert_eq!(change(within("the change", changes.next()).await.transpose()?).entry, stolen);
-        Ok::<Id, eidetica::Error>(stolen)
-    })?;
+    let there = within("the first sync", b.fetch(&a.at()?.to_string(), here.root_id())).await?;
+    let mut changes = here.subscribe()?;
+    let stolen = set(&there, "key", "stolen")?;
+    assert_eq!(change(within("the change", changes.next()).await.transpose()?).entry, stolen);
     let mut changes = here.subscribe()?;
     let before = changes.position();
     let revocation = here.revoke_since(b.key()?, stolen)?;

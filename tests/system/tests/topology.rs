@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eidetica::auth::Permission;
-use eidetica::sync::Address;
-use eidetica::sync::transports::memory::MemoryNetwork;
 use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
-use eidetica_system_tests::proxy::{Proxy, Rules};
+use eidetica_system_tests::route::Route;
 use eidetica_system_tests::state::{assert_clean, state};
 
 /// `from` fetches the database from `to`, and the two keep it in sync from then on.
@@ -20,13 +18,17 @@ async fn follow(from: &Node, to: &Node, database: &Database) -> Result<Database>
     .await
 }
 
-eidetica_system_tests::over_http_and_iroh! { a_commit_reaches_who_is_connected_through_another }
-
-async fn a_commit_reaches_who_is_connected_through_another(over: Over) -> Result<()> {
-    through_another(over.node()?, over.node()?, over.node()?).await
+eidetica_system_tests::over_every_transport! {
+    a_commit_reaches_who_is_connected_through_another,
+    five_nodes_in_a_ring_whose_links_are_cut_and_healed_in_turn_converge,
 }
 
-async fn through_another(a: Node, b: Node, c: Node) -> Result<()> {
+eidetica_system_tests::over_http_and_iroh! {
+    of_three_addresses_the_one_that_answers_is_used_and_tried_first_next_time,
+}
+
+async fn a_commit_reaches_who_is_connected_through_another(over: Over) -> Result<()> {
+    let (a, b, c) = (over.node()?, over.node()?, over.node()?);
     let at_a = a.create()?;
     for node in [&b, &c] {
         at_a.grant(node.key()?, Permission::Write, 100)?;
@@ -42,36 +44,27 @@ async fn through_another(a: Node, b: Node, c: Node) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_reaches_who_is_connected_through_another_over_memory() -> Result<()> {
-    let network = MemoryNetwork::new();
-    let node = || Node::memory(&network);
-    through_another(node()?, node()?, node()?).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn five_nodes_in_a_ring_whose_links_are_cut_and_healed_in_turn_converge() -> Result<()> {
+async fn five_nodes_in_a_ring_whose_links_are_cut_and_healed_in_turn_converge(over: Over) -> Result<()> {
     const NODES: usize = 5;
-    let nodes: Vec<Node> = (0..NODES).map(|_| Node::http()).collect::<Result<_>>()?;
+    let nodes: Vec<Node> = (0..NODES).map(|_| over.node()).collect::<Result<_>>()?;
     let root = nodes[0].create()?;
     for node in &nodes[1..] {
         root.grant(node.key()?, Permission::Write, 100)?;
     }
-    // Node n dials node n - 1 through a proxy of its own; node 0 closes the ring.
-    let mut proxies = Vec::new();
+    // Node n dials node n - 1 over a route of its own; node 0 closes the ring.
+    let mut routes = Vec::new();
     let mut databases = vec![root.clone()];
     for at in 1..=NODES {
-        let proxy = Proxy::to(nodes[at - 1].address()?).await.unwrap();
+        let route = Route::to(over, &nodes[at - 1]).await.unwrap();
         let dialling = &nodes[at % NODES];
-        let fetched = within("a first sync", dialling.fetch(&proxy.address(), root.root_id())).await?;
+        let fetched = within("a first sync", dialling.fetch(&route.address(), root.root_id())).await?;
         if at < NODES {
             databases.push(fetched);
         }
-        proxies.push(proxy);
+        routes.push(route);
     }
-    for (cut, proxy) in proxies.iter().enumerate() {
-        proxy.reset(Rules { refuse: true, ..Rules::default() });
-        proxy.cut();
+    for (cut, route) in routes.iter().enumerate() {
+        route.cut().await?;
         for (at, database) in databases.iter().enumerate() {
             set(database, &format!("by {at} without link {cut}"), cut as i64)?;
             set(database, "contended", format!("{at} {cut}"))?;
@@ -80,7 +73,7 @@ async fn five_nodes_in_a_ring_whose_links_are_cut_and_healed_in_turn_converge() 
         for database in &databases {
             until("the ring has a way around the cut", || get(database, &last).is_ok()).await;
         }
-        proxy.reset(Rules::default());
+        route.heal().await?;
         let dialling = &nodes[(cut + 1) % NODES];
         dialling.instance.sync()?.reset_peer(nodes[cut].peer())?;
     }
@@ -102,23 +95,25 @@ async fn five_nodes_in_a_ring_whose_links_are_cut_and_healed_in_turn_converge() 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_three_addresses_the_one_that_answers_is_used_and_tried_first_next_time() -> Result<()> {
-    let (a, b) = (Node::http()?, Node::http()?);
+async fn of_three_addresses_the_one_that_answers_is_used_and_tried_first_next_time(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let here = a.create()?;
     here.grant(b.key()?, Permission::Write, 100)?;
-    // Ports that were free a moment ago, and where nobody listens.
-    let dead = || -> std::io::Result<String> {
-        Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    // Where a node listened a moment ago, and nobody does now.
+    let dead = || -> Result<_> {
+        let gone = over.node()?;
+        let address = gone.at()?;
+        gone.instance.close()?;
+        Ok(address)
     };
     let sync = b.instance.sync()?;
     sync.register_peer(a.peer(), None)?;
-    for address in [dead().unwrap(), dead().unwrap(), a.address()?] {
-        sync.add_peer_address(a.peer(), Address::http(address)?)?;
+    for address in [dead()?, dead()?, a.at()?] {
+        sync.add_peer_address(a.peer(), address)?;
     }
     within("a sync at the third address", sync.sync_tree_with_peer(a.peer(), here.root_id())).await?;
     let addresses = sync.get_peer_addresses(a.peer())?;
     assert_eq!(addresses.len(), 3, "the dead ones may come back to life");
-    assert_eq!(addresses[0], Address::http(a.address()?)?);
+    assert_eq!(addresses[0], a.at()?);
     Ok(())
 }

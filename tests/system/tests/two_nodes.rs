@@ -6,14 +6,14 @@ use eidetica::Result;
 use eidetica::auth::Permission;
 use eidetica::crdt::Doc;
 use eidetica::sync::InviteOptions;
-use eidetica::sync::transports::memory::MemoryNetwork;
-use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::node::{get, set, until, within};
 use eidetica_system_tests::over::Over;
 use eidetica_system_tests::state::assert_clean;
 
-eidetica_system_tests::over_http_and_iroh! { a_shared_database_is_followed_both_ways }
+eidetica_system_tests::over_every_transport! { a_shared_database_is_followed_both_ways }
 
-async fn share_and_follow(a: Node, b: Node) -> Result<()> {
+async fn a_shared_database_is_followed_both_ways(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
     let mut settings = Doc::new();
     settings.set_string("name", "notes");
     let here = a.user.create_database(settings, a.key()?)?;
@@ -30,16 +30,6 @@ async fn share_and_follow(a: Node, b: Node) -> Result<()> {
     [&here, &there].into_iter().for_each(assert_clean);
     a.instance.close()?;
     b.instance.close()
-}
-
-async fn a_shared_database_is_followed_both_ways(over: Over) -> Result<()> {
-    share_and_follow(over.node()?, over.node()?).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shared_database_is_followed_both_ways_over_memory() -> Result<()> {
-    let network = MemoryNetwork::new();
-    share_and_follow(Node::memory(&network)?, Node::memory(&network)?).await
 }
 
 /// What one transport can't reach, another does; each address goes to the transport of its type.

@@ -1,4 +1,7 @@
 //! What somebody on the path between two nodes learns, and can do: nothing but end the link.
+//!
+//! Messages are damaged and replayed over HTTP, where that ends the link: TCP hands on what it is given, and it is up to the engine's
+//! channel to notice. QUIC itself drops such datagrams and sends again, so over iroh they have no effect at all.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +11,10 @@ use eidetica::auth::Permission;
 use eidetica::crdt::{Doc, Value};
 use eidetica::{Database, Id, Result, testing};
 use eidetica_system_tests::node::{Node, get, set, until, within};
+use eidetica_system_tests::over::Over;
 use eidetica_system_tests::proxy::{Direction, Proxy, Recording, Rules};
+use eidetica_system_tests::relay::Weather;
+use eidetica_system_tests::route::{Between, Route};
 use eidetica_system_tests::seeded::noise;
 use eidetica_system_tests::state::{assert_clean, state};
 use eidetica_system_tests::websocket::{contents, payloads};
@@ -17,9 +23,14 @@ const CANARY: &str = "canary-6f1d0c9e4b7a-canary";
 /// The longest run of bytes that two sessions may share by accident is far shorter.
 const RUN_BYTES: usize = 16;
 
-/// A node with a database that everybody may write to, and a proxy in front of it.
-async fn served() -> Result<(Node, Database, Proxy)> {
-    let node = Node::http()?;
+eidetica_system_tests::over_http_and_iroh! {
+    nothing_of_the_data_is_seen_on_the_wire,
+    two_sessions_over_the_same_data_share_no_bytes,
+}
+
+/// A node with a database that everybody may write to.
+fn served(over: Over) -> Result<(Node, Database)> {
+    let node = over.secluded()?;
     let mut settings = Doc::new();
     settings.set("name", format!("name {CANARY}"));
     let database = node.user.create_database(settings, node.key()?)?;
@@ -31,36 +42,23 @@ async fn served() -> Result<(Node, Database, Proxy)> {
     let mut large = noise(1, 100_000);
     large.splice(50_000..50_000, CANARY.bytes());
     set(&database, "large", Value::from(large))?;
-    let proxy = Proxy::to(node.address()?).await.unwrap();
-    Ok((node, database, proxy))
+    Ok((node, database))
 }
 
 fn contains(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_the_data_is_seen_on_the_wire() -> Result<()> {
-    let (_a, here, proxy) = served().await?;
-    let b = Node::http()?;
-    let there = within("the first sync", b.fetch(&proxy.address(), here.root_id())).await?;
-    set(&here, "live", CANARY)?;
-    until("a change arrives", || get(&there, "live").is_ok()).await;
-    set(&there, "back", CANARY)?;
-    until("a change comes back", || get(&here, "back").is_ok()).await;
-    let id = here.root_id().to_string();
-    let mut seen = 0;
-    for recording in proxy.recordings() {
-        for stream in [&recording.to_server, &recording.to_client] {
-            seen += stream.len();
-            let plain = contents(stream).concat();
-            for secret in [CANARY.as_bytes(), here.root_id().as_bytes(), id.as_bytes(), b.peer().as_bytes()] {
-                assert!(!contains(stream, secret) && !contains(&plain, secret));
-            }
+/// What each session shows of itself, from the first message of Noise or QUIC on: messages or datagrams, as they are.
+fn sessions(route: &Route) -> Vec<Vec<Vec<u8>>> {
+    match &route.between {
+        Between::Proxy(proxy) => proxy.recordings().iter().map(sealed).collect(),
+        Between::Relay(relay) => {
+            let recordings = relay.recordings().into_iter();
+            recordings.map(|recording| [recording.to_server, recording.to_client].concat()).collect()
         }
+        Between::Nothing => Vec::new(),
     }
-    assert!(seen > 100_000, "{seen} bytes were recorded");
-    Ok(())
 }
 
 /// Every message's content of a session, from the first message of Noise on.
@@ -72,18 +70,48 @@ fn sealed(recording: &Recording) -> Vec<Vec<u8>> {
     messages
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_sessions_over_the_same_data_share_no_bytes() -> Result<()> {
-    let (_a, here, proxy) = served().await?;
-    let (b, c) = (Node::http()?, Node::http()?);
-    within("B's first sync", b.fetch(&proxy.address(), here.root_id())).await?;
-    within("C's first sync", c.fetch(&proxy.address(), here.root_id())).await?;
-    // And two that have nothing to say.
-    for _ in 0..2 {
-        let address = eidetica::sync::Address::http(proxy.address())?;
-        within("an idle session", Node::http()?.instance.sync()?.connect_to_peer(&address)).await?;
+async fn nothing_of_the_data_is_seen_on_the_wire(over: Over) -> Result<()> {
+    let (a, here) = served(over)?;
+    let route = Route::to(over, &a).await.unwrap();
+    let b = over.node()?;
+    let there = within("the first sync", b.fetch(&route.address(), here.root_id())).await?;
+    set(&here, "live", CANARY)?;
+    until("a change arrives", || get(&there, "live").is_ok()).await;
+    set(&there, "back", CANARY)?;
+    until("a change comes back", || get(&here, "back").is_ok()).await;
+    let mut streams = sessions(&route);
+    let seen: usize = streams.iter().flatten().map(Vec::len).sum();
+    if let Between::Proxy(proxy) = &route.between {
+        // HTTP's own part, too, and messages as they are masked.
+        let whole = proxy.recordings().into_iter();
+        streams.extend(whole.map(|recording| vec![recording.to_server, recording.to_client]));
     }
-    let sessions: Vec<Vec<Vec<u8>>> = proxy.recordings().iter().map(sealed).collect();
+    let id = here.root_id().to_string();
+    let secrets = [CANARY.as_bytes(), here.root_id().as_bytes(), id.as_bytes(), b.peer().as_bytes()]
+        .map(<[u8]>::to_vec);
+    for piece in streams.iter().flatten() {
+        assert!(secrets.iter().all(|secret| !contains(piece, secret)));
+    }
+    for stream in streams {
+        let whole = stream.concat();
+        assert!(secrets.iter().all(|secret| !contains(&whole, secret)));
+    }
+    assert!(seen > 100_000, "{seen} bytes were recorded");
+    Ok(())
+}
+
+async fn two_sessions_over_the_same_data_share_no_bytes(over: Over) -> Result<()> {
+    let (a, here) = served(over)?;
+    let route = Route::to(over, &a).await.unwrap();
+    let (b, c) = (over.node()?, over.node()?);
+    within("B's first sync", b.fetch(&route.address(), here.root_id())).await?;
+    within("C's first sync", c.fetch(&route.address(), here.root_id())).await?;
+    // And two that have nothing to say.
+    let idle = [over.node()?, over.node()?];
+    for node in &idle {
+        within("an idle session", node.instance.sync()?.connect_to_peer(&route.at())).await?;
+    }
+    let sessions = sessions(&route);
     assert!(sessions.len() >= 4);
     let runs = |session: &Vec<Vec<u8>>| -> HashSet<[u8; RUN_BYTES]> {
         let windows = session.iter().flat_map(|message| message.windows(RUN_BYTES));
@@ -96,6 +124,29 @@ async fn two_sessions_over_the_same_data_share_no_bytes() -> Result<()> {
         assert!(runs.is_disjoint(&seen), "two sessions share a run of {RUN_BYTES} bytes");
         seen.extend(runs);
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_that_are_damaged_or_come_twice_have_no_effect() -> Result<()> {
+    let (a, here) = served(Over::Iroh)?;
+    let route = Route::to(Over::Iroh, &a).await.unwrap();
+    let Between::Relay(relay) = &route.between else { panic!("QUIC passes through a relay") };
+    let weathers = [
+        Weather { damage_every: Some(7), ..Weather::default() },
+        Weather { double_every: Some(2), ..Weather::default() },
+        Weather { damage_every: Some(11), double_every: Some(3), ..Weather::default() },
+    ];
+    let before = state(&here)?;
+    for weather in weathers {
+        relay.reset(weather.clone());
+        let b = Over::Iroh.node()?;
+        let there = within("the first sync", b.fetch(&route.address(), here.root_id())).await?;
+        assert_eq!(state(&there)?, before, "{weather:?}");
+        assert_clean(&there);
+        assert!(relay.altered() >= 10, "{weather:?}: {} datagrams", relay.altered());
+    }
+    assert_eq!(state(&here)?, before);
     Ok(())
 }
 
@@ -143,7 +194,8 @@ async fn measured(here: &Database, proxy: &Proxy) -> Result<[(Direction, Vec<std
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_ends_the_link_without_effect() -> Result<()> {
-    let (a, here, proxy) = served().await?;
+    let (a, here) = served(Over::Http)?;
+    let proxy = Proxy::to(a.address()?).await.unwrap();
     let mut ended = 0;
     for (direction, messages) in measured(&here, &proxy).await? {
         assert!(messages.len() >= 5, "{direction:?}: {} messages", messages.len());
@@ -167,7 +219,8 @@ async fn a_flipped_bit_ends_the_link_without_effect() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_message_ends_the_link_without_effect() -> Result<()> {
-    let (a, here, proxy) = served().await?;
+    let (a, here) = served(Over::Http)?;
+    let proxy = Proxy::to(a.address()?).await.unwrap();
     let mut ended = 0;
     for (direction, messages) in measured(&here, &proxy).await? {
         for number in (0..messages.len()).take(8) {
