@@ -34,9 +34,12 @@ struct Arguments {
     /// The folder with your rooms; without it they are forgotten in the end
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Where to listen, HOST:PORT; without it where the folder's node did before, or at a free port of this machine
+    /// Where to listen over HTTP, HOST:PORT; without it where the folder's node did before, or at a free port of this machine
     #[arg(long)]
     listen: Option<String>,
+    /// Talk over iroh, through NATs and relays too; over HTTP besides only with --listen
+    #[arg(long)]
+    iroh: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -69,6 +72,16 @@ fn name(text: &str) -> Result<String, &'static str> {
     if name.len() > 100 { Err("a name has 100 bytes at most") } else { Ok(name.to_owned()) }
 }
 
+#[cfg(feature = "iroh")]
+fn enable_iroh(home: &Home) -> Result<(), Failure> {
+    Ok(home.enable_iroh(eidetica::sync::transports::iroh::IrohTransport::new())?)
+}
+
+#[cfg(not(feature = "iroh"))]
+fn enable_iroh(_: &Home) -> Result<(), Failure> {
+    Err("this build has no iroh: build it with --features iroh".into())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
@@ -85,6 +98,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         return Err("it needs a terminal".into());
     }
     let home = Home::open(arguments.data.as_deref(), &arguments.name)?;
+    if arguments.iroh {
+        enable_iroh(&home)?;
+    }
+    if !arguments.iroh || arguments.listen.is_some() {
+        home.enable_http()?;
+    }
     home.listen(arguments.listen.as_deref()).await?;
     let mut ticket = None;
     let room = match arguments.command {

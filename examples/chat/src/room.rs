@@ -105,18 +105,33 @@ impl Home {
         Ok(Self { instance, user, name: name.to_owned(), kept_address })
     }
 
-    /// Listens over HTTP: at `address`; else where it did before, if nobody else does now; else at a free port of this machine.
+    /// Talks over HTTP.
+    pub(crate) fn enable_http(&self) -> Result<()> {
+        self.instance.sync()?.enable_http_transport()
+    }
+
+    /// Talks over iroh.
+    #[cfg(feature = "iroh")]
+    pub(crate) fn enable_iroh(
+        &self,
+        transport: eidetica::sync::transports::iroh::IrohTransport,
+    ) -> Result<()> {
+        self.instance.sync()?.enable_iroh_transport_with_config(transport)
+    }
+
+    /// Listens over what is enabled; over HTTP at `address`, else where it did before, if nobody else does now, else at a free port
+    /// of this machine.
     pub(crate) async fn listen(&self, address: Option<&str>) -> Result<()> {
         let sync = self.instance.sync()?;
-        sync.enable_http_transport()?;
         match (address, self.kept_address.as_ref().and_then(|file| std::fs::read_to_string(file).ok())) {
             (Some(address), _) => sync.start_server_async(address).await?,
             (None, Some(kept)) if sync.start_server_async(kept.trim()).await.is_ok() => {}
             (None, _) => sync.start_server_async("127.0.0.1:0").await?,
         }
-        if let Some(file) = &self.kept_address {
+        let http = sync.get_server_addresses()?.into_iter().find(|address| address.transport_type == "http");
+        if let (Some(file), Some(http)) = (&self.kept_address, http) {
             // Without it, it only takes members longer to find each other.
-            let _ = std::fs::write(file, sync.get_server_address()?);
+            let _ = std::fs::write(file, http.address);
         }
         Ok(())
     }
@@ -364,15 +379,57 @@ mod tests {
             .unwrap_or_else(|_| panic!("within 30 s: {what}"));
     }
 
+    /// Over what a node of a test talks.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Over {
+        Http,
+        #[cfg(feature = "iroh")]
+        Iroh,
+        #[cfg(feature = "iroh")]
+        Both,
+    }
+
+    const EVERY_WAY: &[Over] = &[
+        Over::Http,
+        #[cfg(feature = "iroh")]
+        Over::Iroh,
+        #[cfg(feature = "iroh")]
+        Over::Both,
+    ];
+
+    impl Over {
+        fn enable(self, home: &Home) {
+            if matches!(self, Self::Http) {
+                home.enable_http().unwrap();
+            }
+            #[cfg(feature = "iroh")]
+            if !matches!(self, Self::Http) {
+                use eidetica::sync::transports::iroh::{IrohTransport, RelayMode};
+                let local = IrohTransport::builder().relay_mode(RelayMode::Disabled);
+                let local = local.bind_address("127.0.0.1:0".parse().unwrap());
+                home.enable_iroh(local.build().unwrap()).unwrap();
+                if matches!(self, Self::Both) {
+                    home.enable_http().unwrap();
+                }
+            }
+        }
+
+        async fn home(self, folder: Option<&Path>, name: &str) -> Home {
+            let home = Home::open(folder, name).unwrap();
+            self.enable(&home);
+            home.listen(Some("127.0.0.1:0")).await.unwrap();
+            home
+        }
+    }
+
     async fn home(folder: Option<&Path>, name: &str) -> Home {
-        let home = Home::open(folder, name).unwrap();
-        home.listen(Some("127.0.0.1:0")).await.unwrap();
-        home
+        Over::Http.home(folder, name).await
     }
 
     /// Enters a room again that is kept in a folder, wherever the node listened before.
     async fn again(folder: &Path, name: &str) -> Room {
         let home = Home::open(Some(folder), name).unwrap();
+        home.enable_http().unwrap();
         home.listen(None).await.unwrap();
         let database = home.find("den").unwrap().unwrap();
         home.enter(database).unwrap()
@@ -410,6 +467,35 @@ mod tests {
         assert_eq!(texts(&alice), texts(&bob));
         let last = alice.messages().next_back().unwrap();
         assert_eq!((&last.name[..], last.by), ("bob", bob.me()));
+    }
+
+    #[tokio::test]
+    async fn a_room_works_over_whatever_its_members_talk() {
+        for over in EVERY_WAY {
+            let mut alice = over.home(None, "alice").await.create("den").unwrap();
+            let ticket = alice.ticket().unwrap();
+            let ways: Vec<&str> = ticket.addresses().iter().map(|at| &at.transport_type[..]).collect();
+            match over {
+                Over::Http => assert_eq!(ways, ["http"]),
+                #[cfg(feature = "iroh")]
+                Over::Iroh => assert_eq!(ways, ["iroh"]),
+                #[cfg(feature = "iroh")]
+                Over::Both => assert_eq!(ways, ["iroh", "http"]),
+            }
+            // Who has but one of the ways joins by that one.
+            let mut members = Vec::new();
+            for theirs in EVERY_WAY.iter().filter(|theirs| *over == **theirs || ways.len() > 1) {
+                let text = format!("hello over {theirs:?}");
+                let member = theirs.home(None, &text).await.join(&ticket).await.unwrap();
+                member.post(&text, now()).await.unwrap();
+                until("the new member's message", &mut alice, |room| texts(room).contains(&&text[..])).await;
+                members.push(member);
+            }
+            alice.post("hello all", now()).await.unwrap();
+            for member in &mut members {
+                until("alice's message", member, says("hello all")).await;
+            }
+        }
     }
 
     #[tokio::test]
@@ -467,16 +553,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_room_goes_on_when_its_maker_comes_back_at_another_address() {
+        for over in EVERY_WAY {
+            goes_on_with_its_maker_elsewhere(*over).await;
+        }
+    }
+
+    async fn goes_on_with_its_maker_elsewhere(over: Over) {
         let folder = tempfile::tempdir().unwrap();
-        let mut alice = home(Some(folder.path()), "alice").await.create("den").unwrap();
-        let mut bob = home(None, "bob").await.join(&alice.ticket().unwrap()).await.unwrap();
+        let mut alice = over.home(Some(folder.path()), "alice").await.create("den").unwrap();
+        let mut bob = over.home(None, "bob").await.join(&alice.ticket().unwrap()).await.unwrap();
         assert!(alice.beat(now()).await.unwrap() && bob.beat(now()).await.unwrap());
         until("bob", &mut alice, |room| room.members.len() == 2).await;
         until("alice", &mut bob, |room| room.members.len() == 2).await;
         alice.close().unwrap();
         bob.post("meanwhile", now()).await.unwrap();
 
-        let again = home(Some(folder.path()), "alice").await;
+        let again = over.home(Some(folder.path()), "alice").await;
         let database = again.find("den").unwrap().unwrap();
         let mut alice = again.enter(database).unwrap();
         until("what was said meanwhile", &mut alice, says("meanwhile")).await;
