@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::transport::ADDRESS_BYTES_MAX;
 use eidetica_kernel::{Id, Permission, PublicKey};
 use schemars::JsonSchema;
@@ -134,8 +135,10 @@ impl PeerTable {
         let mut faults = Vec::new();
         let key = self.key.parse::<PublicKey>();
         if key.is_err() {
-            let message =
-                format!("expected \"ed25519:\" and 64 lowercase hex digits, found {:.80?}", self.key);
+            let message = format!(
+                "expected \"ed25519:\" and 64 lowercase hex digits, found {}",
+                excerpt(&self.key, 80)
+            );
             faults.push(("key".to_owned(), message));
         }
         addresses("addresses", &self.addresses, &mut faults);
@@ -145,7 +148,7 @@ impl PeerTable {
                 Ok(id) => databases.push(id),
                 Err(_) => faults.push((
                     format!("databases[{at}]"),
-                    format!("expected a database id, 64 lowercase hex digits, found {text:.80?}"),
+                    format!("expected a database id, 64 lowercase hex digits, found {}", excerpt(text, 80)),
                 )),
             }
         }
@@ -167,7 +170,10 @@ fn addresses(key: &str, addresses: &[String], faults: &mut Vec<(String, String)>
         if !plausible {
             faults.push((
                 format!("{key}[{at}]"),
-                format!("expected an address as https://…, host:port or type:rest, found {address:.80?}"),
+                format!(
+                    "expected an address as https://…, host:port or type:rest, found {}",
+                    excerpt(address, 80)
+                ),
             ));
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eidetica_kernel::auth::{Grant, Grantee, NodeSet, Permission, RightsOp, Standing};
 use eidetica_kernel::entry::SETTINGS_STORE;
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::store::{DraftSlot, RowReader, StoreHandle, StoreTx};
 use eidetica_kernel::{Error, ErrorKind, Id, KeyId, Result, SecretKey, SyncError, Timestamp, ToId};
 use eidetica_store_doc::{Doc, DocStore};
@@ -165,7 +166,7 @@ impl Database {
             Error::new(
                 ErrorKind::NotFound,
                 "exporting the store",
-                format_args!("{store:.140?}"),
+                excerpt(store, 140),
                 "there is none of that name",
             )
         })?;
@@ -196,9 +197,8 @@ impl Database {
     /// # Errors
     /// `is_not_found()`; [`ErrorKind::InvalidInput`] when it is ambiguous or isn't hex.
     pub fn entry_by_prefix(&self, prefix: &str) -> Result<Id> {
-        let wrong = |kind, reason: &str| {
-            Error::new(kind, "looking for the entry", format_args!("{prefix:.70?}"), reason)
-        };
+        let wrong =
+            |kind, reason: &str| Error::new(kind, "looking for the entry", excerpt(prefix, 70), reason);
         let even = &prefix.as_bytes()[..prefix.len() / 2 * 2];
         let bytes = data_encoding::HEXLOWER
             .decode(even)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eidetica_kernel::backend::{Backend, Batch, Scan, for_each_row};
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::runtime::Context;
 use eidetica_kernel::scheduler::SyncScheduler;
 use eidetica_kernel::store::Store;
@@ -109,12 +110,7 @@ impl Instance {
         let name = name.as_ref();
         self.inner.check_open()?;
         let refuse = |reason: &str| {
-            Err(Error::new(
-                ErrorKind::InvalidInput,
-                "creating the user",
-                format_args!("{name:.140?}"),
-                reason,
-            ))
+            Err(Error::new(ErrorKind::InvalidInput, "creating the user", excerpt(name, 140), reason))
         };
         if name.is_empty() || name.len() > 128 {
             return refuse("a user's name has 1 to 128 bytes");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::store::{DraftSlot, RowChanges, RowOverlay, RowReader, Stamp, StoreHandle, StoreTx};
 use eidetica_kernel::{Error, ErrorKind, Id, Result, SyncError, Timestamp, ToId};
 
@@ -165,7 +166,7 @@ impl Past {
         let tree = &self.database.tree;
         let kind = tree.shared.stores.get(S::KIND).ok_or_else(|| {
             let reason = format!("its kind \"{}\" isn't linked into this program", S::KIND);
-            Error::new(ErrorKind::Unsupported, "opening the store", format_args!("{name:.140?}"), reason)
+            Error::new(ErrorKind::Unsupported, "opening the store", excerpt(name, 140), reason)
         })?;
         let mut changes = RowChanges::new();
         for arrival in self.arrivals.iter() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use eidetica_kernel::entry::RIGHTS_STORE;
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::runtime::BoxFuture;
 use eidetica_kernel::store::{Applied, RowChanges, Stamp};
 use eidetica_kernel::{Error, ErrorKind, Id, KeyId, Result, SignedEntry};
@@ -113,7 +114,7 @@ impl FromStr for Position {
             Error::new(
                 ErrorKind::InvalidInput,
                 "reading the position",
-                format_args!("{text:.80?}"),
+                excerpt(text, 80),
                 "it isn't one that a subscription gave",
             )
         };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use eidetica_kernel::backend::Snapshot;
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::store::{DraftSlot, RowReader, StoreHandle, StoreTx};
 use eidetica_kernel::{Error, ErrorKind, Id, Result, Timestamp};
 
@@ -129,12 +130,7 @@ impl Shared {
     pub(crate) fn store(self: &Arc<Self>, name: &str, kind: &'static str) -> Result<Arc<TxStore>> {
         use eidetica_kernel::entry::{NAME_BYTES_MAX, RIGHTS_STORE, SETTINGS_STORE};
         let refuse = |reason: &str| {
-            Err(Error::new(
-                ErrorKind::InvalidInput,
-                "opening the store",
-                format_args!("{name:.140?}"),
-                reason,
-            ))
+            Err(Error::new(ErrorKind::InvalidInput, "opening the store", excerpt(name, 140), reason))
         };
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return refuse("a store's name has 1 to 128 bytes");

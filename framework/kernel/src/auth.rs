@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::HybridClock;
 use crate::crypto::PublicKey;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, excerpt};
 use crate::id::Id;
 
 /// How much a key may do in a tree.
@@ -48,7 +48,7 @@ impl FromStr for Permission {
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 "reading the permission",
-                format_args!("{text:.40?}"),
+                excerpt(text, 40),
                 "it isn't read, write or admin",
             )),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, excerpt};
 
 /// How far an entry's clock may run ahead of the wall time of whoever takes it in.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(600);
@@ -58,7 +58,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |reason: String| {
-            Error::new(ErrorKind::InvalidInput, "reading the time", format_args!("{text:.80?}"), reason)
+            Error::new(ErrorKind::InvalidInput, "reading the time", excerpt(text, 80), reason)
                 .hint("times look like 2026-01-31T12:00:00Z")
         };
         let time: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| invalid(error.to_string()))?;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ed25519_dalek::Signer as _;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, excerpt};
 use crate::id::decode_hex;
 use crate::runtime::Rng;
 use crate::sync_error::SyncError;
@@ -84,7 +84,7 @@ impl FromStr for PublicKey {
             Error::new(
                 ErrorKind::InvalidInput,
                 "reading the public key",
-                format_args!("{text:.100?}"),
+                excerpt(text, 100),
                 "it isn't \"ed25519:\" and 64 lowercase hex digits",
             )
         })?;

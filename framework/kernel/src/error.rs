@@ -9,6 +9,24 @@ use crate::sync_error::SyncError;
 /// Result of a kernel or plugin operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// At most `chars_max` characters of text that somebody gave, quoted and escaped, fit for an error or a log line.
+///
+/// A precision in a format string (`{text:.80?}`) doesn't shorten quoted text.
+///
+/// ```
+/// use eidetica_kernel::error::excerpt;
+///
+/// assert_eq!(excerpt("a\nb", 80).to_string(), r#""a\nb""#);
+/// assert_eq!(excerpt(&"x".repeat(1_000), 3).to_string(), r#""xxx"…"#);
+/// ```
+pub fn excerpt(text: &str, chars_max: usize) -> impl fmt::Display {
+    let end = text.char_indices().nth(chars_max).map_or(text.len(), |(end, _)| end);
+    fmt::from_fn(move |f| {
+        write!(f, "{:?}", &text[..end])?;
+        if end < text.len() { f.write_str("…") } else { Ok(()) }
+    })
+}
+
 /// What went wrong, as a category a program can branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, excerpt};
 
 /// The BLAKE3 hash that names an entry; a tree is named by its root entry. Text form: 64 lowercase hex digits.
 ///
@@ -57,7 +57,7 @@ impl FromStr for Id {
             Error::new(
                 ErrorKind::InvalidInput,
                 "reading the id",
-                format_args!("{text:.80?}"),
+                excerpt(text, 80),
                 "it isn't 64 lowercase hex digits",
             )
         })?;

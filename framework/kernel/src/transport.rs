@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::PublicKey;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, excerpt};
 use crate::runtime::{BoxFuture, Context};
 use crate::sync_error::SyncError;
 
@@ -103,7 +103,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |reason: &str| {
-            Error::new(ErrorKind::InvalidInput, "reading the address", format_args!("{text:.80?}"), reason)
+            Error::new(ErrorKind::InvalidInput, "reading the address", excerpt(text, 80), reason)
                 .hint("addresses look like \"http:127.0.0.1:8080\"")
         };
         if text.len() > ADDRESS_BYTES_MAX {
@@ -174,6 +174,8 @@ impl TransportCapabilities {
 ///   once what was sent before has been read; it never hangs when the transport can know.
 /// - **L4** `send` and `recv` may be dropped while they wait. The link is then closed, or goes on as if the call
 ///   hadn't been made; a message is never torn or doubled.
+/// - **L5** Links are independent: one that nobody reads delays no other, between the same two nodes too.
+/// - **L6** What `send` has taken arrives without a further call on either half, also when the link is dropped right after.
 pub struct Link {
     /// The remote's address, where the transport knows one that is worth dialling or logging.
     pub remote: Option<Address>,
@@ -256,6 +258,8 @@ pub trait LinkReceiver: Send {
 /// - **A3** `accept` may be dropped while it waits; no link is lost by it.
 /// - **A4** What `addresses_changed` gives ends with the first change after the call that made it, however late it is polled, and
 ///   never without one.
+/// - **A5** Each of its addresses can be dialled as it is, and reads back as itself; listening at "any address" (a port 0) gives
+///   every listener its own.
 #[async_trait]
 pub trait Listener: Send {
     /// Addresses that other nodes can dial now, best first.
@@ -285,6 +289,8 @@ pub trait Listener: Send {
 /// - **T2** All tasks are spawned through the [`Context`] and end when their link or listener is dropped, or when the transport is.
 /// - **T3** `connect` and `listen` are polled inside tokio with I/O and time enabled; nothing else is assumed of the runtime.
 /// - **T4** Nothing is allocated on a stranger's word, and nothing a stranger sends panics.
+/// - **T5** `connect` and `listen` may be dropped while they wait, and leave nothing behind; a link that the other side may have
+///   accepted meanwhile ends there.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// The address type it serves, `[a-z0-9_-]+`: the part of an address before the `:`.

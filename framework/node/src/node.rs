@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica::sync::Sync;
 use eidetica::{Error, Instance, User};
+use eidetica_kernel::error::excerpt;
 
 use crate::failure::{Exit, Failure};
 use crate::folder::Folder;
@@ -165,10 +166,12 @@ pub(crate) fn find_database(node: &Node, wanted: &str) -> Result<eidetica::Id, F
     match found[..] {
         [(only, _)] => Ok(*only),
         [] => Err(Failure::failed(format_args!(
-            "no database {wanted:.140?} is here; `eidetica db list` names those that are"
+            "no database {} is here; `eidetica db list` names those that are",
+            excerpt(wanted, 140)
         ))),
         _ => {
-            let mut message = format!("{wanted:.140?} stands for several databases; say more of the id:");
+            let mut message =
+                format!("{} stands for several databases; say more of the id:", excerpt(wanted, 140));
             for (id, name) in found {
                 message.push_str(&format!("\n  {id}  {}", name.as_deref().unwrap_or("")));
             }

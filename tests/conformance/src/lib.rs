@@ -3,3 +3,4 @@
 pub mod backend;
 pub mod context;
 pub mod store;
+pub mod transport;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_kernel::auth::Permission;
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::{Error, ErrorKind, Result, SecretKey, SyncError, Timestamp};
 
 use super::access::{self, Wish};
@@ -154,7 +155,7 @@ impl Database {
             Ok((ended, found))
         })?;
         if !ended {
-            let subject = format_args!("{invite_id:.80?}");
+            let subject = excerpt(invite_id, 80);
             let reason = "this node made no such invite for the database";
             return Err(Error::new(ErrorKind::NotFound, "ending the invite", subject, reason)
                 .hint("invites() names those there are"));

@@ -9,6 +9,7 @@ use eidetica::crdt::Value;
 use eidetica::crdt::{Import, json};
 use eidetica::store::DocStore;
 use eidetica::{Database, Error, ErrorKind};
+use eidetica_kernel::error::excerpt;
 use serde_json::json as object;
 
 use super::Job;
@@ -44,7 +45,9 @@ impl Job {
         // Deleting what isn't there would look as if it had been.
         if !database.get_store_viewer::<DocStore>(store)?.contains_path(path)? {
             return Err(Failure::failed(format_args!(
-                "there is nothing at {path:.140?} in store {store:.140?}"
+                "there is nothing at {} in store {}",
+                excerpt(path, 140),
+                excerpt(store, 140)
             )));
         }
         self.change(db, store, |store| store.delete_path(path))
@@ -181,7 +184,7 @@ fn find_store(database: &Database, store: &str) -> Result<(), Failure> {
     if database.stores()?.iter().any(|(name, _)| name == store) {
         return Ok(());
     }
-    Err(Failure::failed(format_args!("there is no store {store:.140?} in this database")))
+    Err(Failure::failed(format_args!("there is no store {} in this database", excerpt(store, 140))))
 }
 
 /// Whether one payload holds the document, by an estimate that is on the high side.

@@ -1,6 +1,7 @@
 //! Making, listing, dropping, verifying and rebuilding databases.
 
 use eidetica::crdt::Doc;
+use eidetica_kernel::error::excerpt;
 use serde_json::{Value, json};
 
 use super::Job;
@@ -19,7 +20,8 @@ impl Job {
             for database in self.databases(None)? {
                 if database.name()?.as_deref() == Some(name) {
                     return Err(Failure::usage(format_args!(
-                        "a database {name:.140?} is here already: {}; choose another name, or say --allow-duplicate",
+                        "a database {} is here already: {}; choose another name, or say --allow-duplicate",
+                        excerpt(name, 140),
                         database.root_id()
                     )));
                 }

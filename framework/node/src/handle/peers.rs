@@ -2,6 +2,7 @@
 
 use eidetica::sync::{PeerInfo, PeerStatus, SyncError, ToAddress};
 use eidetica::{Error, Id, KeyId};
+use eidetica_kernel::error::excerpt;
 use serde_json::{Value, json};
 
 use super::Job;
@@ -173,11 +174,13 @@ impl Job {
         match found[..] {
             [only] => Ok(only.pubkey.clone()),
             [] => Err(Failure::failed(format_args!(
-                "no peer {wanted:.140?} is registered; `eidetica peer list` names those that are"
+                "no peer {} is registered; `eidetica peer list` names those that are",
+                excerpt(wanted, 140)
             ))),
             _ => {
                 let keys: Vec<&str> = found.iter().map(|peer| &peer.pubkey[..]).collect();
-                let message = format!("{wanted:.140?} stands for several peers:\n  {}", keys.join("\n  "));
+                let message =
+                    format!("{} stands for several peers:\n  {}", excerpt(wanted, 140), keys.join("\n  "));
                 Err(Failure::usage(message))
             }
         }

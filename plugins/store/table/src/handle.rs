@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_kernel::backend::{Scan, prefix_end};
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::store::StoreTx;
 use eidetica_kernel::{Error, ErrorKind, Result, StoreHandle};
 use serde::Serialize;
@@ -252,7 +253,7 @@ fn check_name(field: &str) -> Result<()> {
         return Ok(());
     }
     let reason = format!("a field's name has at most {FIELD_NAME_BYTES_MAX} bytes");
-    Err(Error::new(ErrorKind::InvalidInput, "finding rows by", format_args!("{field:.140?}"), reason))
+    Err(Error::new(ErrorKind::InvalidInput, "finding rows by", excerpt(field, 140), reason))
 }
 
 fn missing(operation: &'static str, id: RowId) -> Error {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::{Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -54,13 +55,8 @@ impl FromStr for RowId {
 
     fn from_str(text: &str) -> Result<Self> {
         parse(text.as_bytes()).map(Self).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                "reading the row id",
-                format_args!("{text:.80?}"),
-                "it isn't a UUID",
-            )
-            .hint("ids look like 0190a5b2-7c3e-7000-8000-000000000001")
+            Error::new(ErrorKind::InvalidInput, "reading the row id", excerpt(text, 80), "it isn't a UUID")
+                .hint("ids look like 0190a5b2-7c3e-7000-8000-000000000001")
         })
     }
 }

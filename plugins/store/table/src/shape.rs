@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use ciborium::Value;
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::ser::{self, Impossible, Serialize, Serializer};
@@ -30,8 +31,10 @@ pub(crate) fn to_fields<T: Serialize>(value: &T, operation: &'static str) -> Res
             for (name, value) in entries {
                 let Value::Text(name) = name else { return Err(refuse(&"a key of the map isn't text")) };
                 if name.is_empty() || name.len() > FIELD_NAME_BYTES_MAX {
-                    let reason =
-                        format!("the field name {name:.140?} hasn't 1 to {FIELD_NAME_BYTES_MAX} bytes");
+                    let reason = format!(
+                        "the field name {} hasn't 1 to {FIELD_NAME_BYTES_MAX} bytes",
+                        excerpt(&name, 140)
+                    );
                     return Err(refuse(&reason));
                 }
                 let bytes =

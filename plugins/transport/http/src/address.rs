@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::transport::ADDRESS_BYTES_MAX;
 use eidetica_kernel::{Address, Error, ErrorKind, Result};
 
@@ -112,7 +113,7 @@ impl fmt::Display for Target {
 }
 
 fn invalid(text: &str, reason: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, "reading the http address", format_args!("{text:.80?}"), reason).hint(
+    Error::new(ErrorKind::InvalidInput, "reading the http address", excerpt(text, 80), reason).hint(
         "such addresses look like \"192.168.1.100:8080\", \"[::1]:8080\" or \"https://example.com/prefix\"",
     )
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::options::OptionFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl HttpOptions {
             }
         }
         if !self.path.starts_with('/') || self.path.len() < 2 || check_path(&self.path) != Ok(&self.path) {
-            fault("path", format!("must look like \"/eidetica/v1/link\", is {:.80?}", self.path));
+            fault("path", format!("must look like \"/eidetica/v1/link\", is {}", excerpt(&self.path, 80)));
         }
         for (name, value, max) in [
             ("connect_timeout_ms", self.connect_timeout_ms, 3_600_000),

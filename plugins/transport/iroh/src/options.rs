@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::options::OptionFault;
 use iroh::{RelayMode, RelayUrl};
 use schemars::JsonSchema;
@@ -103,9 +104,10 @@ impl IrohOptions {
                     fault(&path, format!("is a second one of its address family: {address}"));
                 }
                 Ok(address) => bound.push(address),
-                Err(_) => {
-                    fault(&path, format!("must look like \"0.0.0.0:4802\" or \"[::]:4802\", is {text:.80?}"))
-                }
+                Err(_) => fault(
+                    &path,
+                    format!("must look like \"0.0.0.0:4802\" or \"[::]:4802\", is {}", excerpt(text, 80)),
+                ),
             }
         }
         for (name, value, min, max) in [
@@ -143,7 +145,7 @@ impl IrohOptions {
 }
 
 fn relay_url(text: &str) -> Result<RelayUrl, String> {
-    let wrong = || format!("must look like \"https://relay.example.com\", is {text:.80?}");
+    let wrong = || format!("must look like \"https://relay.example.com\", is {}", excerpt(text, 80));
     let url: RelayUrl = text.parse().map_err(|_| wrong())?;
     let served = matches!(url.scheme(), "https" | "http") && url.has_host();
     if served { Ok(url) } else { Err(wrong()) }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::transport::Link;
 use eidetica_kernel::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -187,11 +188,6 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(
-        ErrorKind::InvalidInput,
-        "reading the memory address",
-        format_args!("{name:.80?}"),
-        reason,
-    )
-    .hint("such addresses look like \"memory:alice\""))
+    Err(Error::new(ErrorKind::InvalidInput, "reading the memory address", excerpt(name, 80), reason)
+        .hint("such addresses look like \"memory:alice\""))
 }

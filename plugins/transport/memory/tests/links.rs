@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use eidetica_conformance::context::tokio_context;
 use eidetica_kernel::registry::OpenContext;
-use eidetica_kernel::transport::{Link, Listener, MESSAGE_BYTES_MAX, Transport};
+use eidetica_kernel::transport::{Link, Listener, Transport};
 use eidetica_kernel::{Address, ErrorKind};
 use eidetica_transport_memory::{MEMORY, MemoryNetwork, MemoryOptions, MemoryTransport};
 
@@ -38,19 +38,6 @@ fn poll_once<F: Future>(future: F) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn messages_of_every_size_arrive_in_order() {
-    let (mut here, mut there) = pair(&MemoryNetwork::new(), MemoryOptions::default()).await;
-    for size in [0, 1, 125, 126, 65_534, MESSAGE_BYTES_MAX] {
-        here.sender.send(vec![7; size].into()).await.unwrap();
-        assert_eq!(there.receiver.recv().await.unwrap().unwrap().len(), size);
-    }
-    let refused = here.sender.send(vec![0; MESSAGE_BYTES_MAX + 1].into()).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
-    here.sender.send("goes on".into()).await.unwrap();
-    assert_eq!(there.receiver.recv().await.unwrap(), Some("goes on".into()));
-}
-
-#[tokio::test]
 async fn sending_waits_at_either_bound_and_a_dropped_send_was_never_made() {
     for options in [
         MemoryOptions { queue_messages_max: 2, ..MemoryOptions::default() },
@@ -66,55 +53,6 @@ async fn sending_waits_at_either_bound_and_a_dropped_send_was_never_made() {
         assert_eq!(there.receiver.recv().await.unwrap(), Some("number-004".into()));
         assert!(poll_once(there.receiver.recv()).is_none());
     }
-}
-
-#[tokio::test]
-async fn a_waiting_send_goes_on_when_the_remote_reads() {
-    let options = MemoryOptions { queue_messages_max: 1, ..MemoryOptions::default() };
-    let (mut here, mut there) = pair(&MemoryNetwork::new(), options).await;
-    let sending = async {
-        for number in 0..100_u8 {
-            here.sender.send(vec![number].into()).await.unwrap();
-        }
-    };
-    let receiving = async {
-        for number in 0..100_u8 {
-            assert_eq!(there.receiver.recv().await.unwrap(), Some(vec![number].into()));
-        }
-    };
-    tokio::join!(sending, receiving);
-}
-
-#[tokio::test]
-async fn after_either_half_is_dropped_the_other_side_reads_the_rest_and_ends() {
-    for receiver_goes in [false, true] {
-        let (mut here, mut there) = pair(&MemoryNetwork::new(), MemoryOptions::default()).await;
-        here.sender.send("last".into()).await.unwrap();
-        let Link { sender, receiver, .. } = here;
-        let _kept: Box<dyn std::any::Any> = if receiver_goes {
-            drop(receiver);
-            Box::new(sender)
-        } else {
-            drop(sender);
-            Box::new(receiver)
-        };
-        assert_eq!(there.receiver.recv().await.unwrap(), Some("last".into()));
-        assert_eq!(there.receiver.recv().await.unwrap(), None);
-        assert_eq!(there.receiver.recv().await.unwrap(), None);
-        assert_eq!(there.sender.send("late".into()).await.unwrap_err().kind(), ErrorKind::Unreachable);
-    }
-}
-
-#[tokio::test]
-async fn closing_twice_is_harmless_and_a_waiting_receiver_wakes() {
-    let (mut here, mut there) = pair(&MemoryNetwork::new(), MemoryOptions::default()).await;
-    let (ended, ()) = tokio::join!(there.receiver.recv(), async {
-        here.sender.close().await.unwrap();
-        here.sender.close().await.unwrap();
-    });
-    assert_eq!(ended.unwrap(), None);
-    assert_eq!(here.sender.send("late".into()).await.unwrap_err().kind(), ErrorKind::Closed);
-    there.sender.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use eidetica_kernel::error::excerpt;
 use eidetica_kernel::{Error, ErrorKind, Result};
 
 use crate::doc::Doc;
@@ -187,7 +188,7 @@ impl<R: BufRead> Parser<R> {
         }
         let key = self.string()?;
         if doc.contains(&key) {
-            return Err(wrong_at(line, column, format_args!("the key {key:.80?} is there twice")));
+            return Err(wrong_at(line, column, format_args!("the key {} is there twice", excerpt(&key, 80))));
         }
         self.skip_space()?;
         if self.peek()? != Some(b':') {

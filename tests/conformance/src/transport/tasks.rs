@@ -1,0 +1,88 @@
+//! What a transport leaves behind: nothing.
+
+use std::sync::Arc;
+
+use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
+use tokio::sync::watch;
+
+use super::check::{Outcome, ensure};
+use super::ends::{Ends, fill};
+use super::suite::{Case, Network};
+use crate::context::tokio_context;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("every_task_ends_with_what_it_serves", "T2", tasks_end),
+    Case::new("nothing_is_left_on_the_runtime", "T2", nothing_left),
+];
+
+/// Counts the tasks that run.
+struct Counting {
+    inner: Arc<dyn Spawner>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+impl Spawner for Counting {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
+        self.running.send_modify(|running| *running += 1);
+        let running = Running(self.running.clone());
+        self.inner.spawn(
+            name,
+            Box::pin(async move {
+                let _running = running;
+                task.await;
+            }),
+        )
+    }
+}
+
+/// Opens links, fills them, drops them in different orders, and the nodes last; says how many tasks run then.
+async fn live(network: &Network) -> Outcome<watch::Receiver<usize>> {
+    let (count, running) = watch::channel(0);
+    let mut context = tokio_context();
+    context.spawner = Arc::new(Counting { inner: context.spawner.clone(), running: Arc::new(count) });
+    let mut ends = Ends::open_with(network, context).await?;
+    for round in 0..6 {
+        let (mut dialled, accepted) = ends.link().await?;
+        // Filled, so that a rest is left to bring out.
+        fill(&mut dialled).await?;
+        match round % 3 {
+            0 => drop(accepted),
+            1 => drop(dialled),
+            _ => drop((dialled.sender, accepted)),
+        }
+    }
+    let (mut open, _unread) = ends.link().await?;
+    fill(&mut open).await?;
+    drop(ends);
+    Ok(running)
+}
+
+fn tasks_end(network: &Network) -> Outcome {
+    network.run(async {
+        let mut running = live(network).await?;
+        // The suite's time limit tells of a task that never ends.
+        running.wait_for(|running| *running == 0).await?;
+        Ok(())
+    })
+}
+
+fn nothing_left(network: &Network) -> Outcome {
+    network.run(async {
+        let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let mut running = live(network).await?;
+        running.wait_for(|running| *running == 0).await?;
+        // Tasks of libraries end a moment after what owned them.
+        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
+            tokio::task::yield_now().await;
+        }
+        ensure(*running.borrow() == 0, || "a task was started after everything had been dropped".to_owned())
+    })
+}
