@@ -2,4 +2,5 @@
 
 pub mod backend;
 pub mod context;
+pub mod scheduler;
 pub mod store;

@@ -42,6 +42,10 @@ pub(crate) struct Live {
     pub(crate) in_sync_at: Option<Duration>,
     pub(crate) last_error: Option<String>,
     pub(crate) attempts: u64,
+    /// The scheduler lets commits flow over open links.
+    pub(crate) pushed: bool,
+    /// Bytes of messages about the tree that the scheduler hasn't been told of.
+    pub(crate) bytes: u64,
     /// When the scheduler tries it again.
     pub(crate) next_attempt: Option<Moment>,
     /// The peer's refusal, if that was the last answer: nothing is tried again by itself.

@@ -71,6 +71,19 @@ impl SyncEngine {
         Ok(())
     }
 
+    /// Whether commits to the tree are sent down open links to the peer at once: its users and the scheduler decide.
+    pub(crate) fn pushes(&self, peer: &PublicKey, tree: &Id) -> bool {
+        let wanted = self.preferences(tree).is_some_and(|preferences| preferences.on_commit);
+        wanted && self.live.lock().get(&(*peer, *tree)).is_some_and(|live| live.pushed)
+    }
+
+    /// Sends what was committed while commits weren't pushed.
+    pub(super) fn push_on_links(&self, peer: &PublicKey, tree: &Id) {
+        for (link, _, _) in self.links.lock().get(peer).into_iter().flatten() {
+            let _ = link.commands.try_send(Command::Push { tree: *tree });
+        }
+    }
+
     fn forget_on_links(&self, peer: &PublicKey, tree: &Id) {
         if let Some(link) = self.open_link(peer) {
             let _ = link.commands.try_send(Command::Forget { tree: *tree });
@@ -118,7 +131,7 @@ impl SyncEngine {
     fn all_live(&self, tree: &Id) -> bool {
         let live = self.live.lock();
         let mut related = live.iter().filter(|((_, of), _)| of == tree).peekable();
-        related.peek().is_some() && related.all(|(_, live)| live.live)
+        related.peek().is_some() && related.all(|(_, live)| live.live && live.pushed)
     }
 
     /// Reconciles a tree with a peer now.
