@@ -1,5 +1,6 @@
 //! The conformance kit: suites that a plugin of Eidetica runs against itself.
 
+pub mod auth;
 pub mod backend;
 pub mod context;
 pub mod scheduler;
