@@ -163,7 +163,7 @@ fn policies_that_differ_among_themselves_are_caught() {
     struct Moody(bool);
     impl Default for Moody {
         fn default() -> Self {
-            Self(MADE.fetch_add(1, Ordering::Relaxed) % 2 == 0)
+            Self(MADE.fetch_add(1, Ordering::Relaxed).is_multiple_of(2))
         }
     }
     impl Break for Moody {

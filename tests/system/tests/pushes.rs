@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use eidetica::auth::Permission;
@@ -40,6 +41,82 @@ fn shared(node: &Node) -> Result<Database> {
     let database = node.create()?;
     database.grant("*", Permission::Write, 100)?;
     Ok(database)
+}
+
+/// A scheduler that is stuck with its first event until it is let go, and writes down what it is told.
+struct Stuck {
+    go: Arc<Mutex<()>>,
+    told: Told,
+}
+
+impl SyncScheduler for Stuck {
+    fn promises(&self) -> Promises {
+        Promises::default()
+    }
+
+    fn handle(&mut self, _now: Moment, event: Event, _actions: &mut Vec<Action>) {
+        drop(self.go.lock().unwrap());
+        self.told.lock().unwrap().push(event);
+    }
+
+    fn next_wakeup(&self) -> Option<Moment> {
+        None
+    }
+
+    fn next_attempt(&self, _peer: &PublicKey, _tree: &Id) -> Option<Moment> {
+        None
+    }
+
+    fn pushes(&self, _peer: &PublicKey, _tree: &Id) -> bool {
+        false
+    }
+}
+
+/// The queue of events is bounded; a scheduler that is slower than what happens learns of everything all the same.
+#[test]
+fn what_there_was_no_room_for_is_told_later() -> Result<()> {
+    let (go, told) = (Arc::new(Mutex::new(())), Told::default());
+    let make: Make = {
+        let (go, told) = (go.clone(), told.clone());
+        Box::new(move |_| Box::new(Stuck { go: go.clone(), told: told.clone() }))
+    };
+    let a = node(&MemoryNetwork::new(), make)?;
+    let sync = a.instance.sync()?;
+    let peer = PublicKey::from_bytes([7; 32]);
+    sync.register_peer(peer, None)?;
+    let tree = |n: u16| {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        Id::from_bytes(bytes)
+    };
+    let many = 3_000;
+    {
+        let _stuck = go.lock().unwrap();
+        (0..many).try_for_each(|n| sync.add_tree_sync(peer, tree(n)))?;
+    }
+    sync.remove_tree_sync(peer, tree(many - 1))?;
+    let relations = |told: &[Event]| {
+        let mut related = BTreeSet::new();
+        for event in told {
+            match event {
+                Event::Related { tree, .. } => drop(related.insert(*tree)),
+                Event::Unrelated { tree, .. } => drop(related.remove(tree)),
+                _ => {}
+            }
+        }
+        related
+    };
+    let start = std::time::Instant::now();
+    loop {
+        let told = told.lock().unwrap().clone();
+        let known = relations(&told);
+        let missing = (0..many - 1).find(|n| !known.contains(&tree(*n)));
+        if missing.is_none() && !known.contains(&tree(many - 1)) {
+            return Ok(());
+        }
+        assert!(start.elapsed().as_secs() < 30, "tree {missing:?} of {many} was never told of");
+        std::thread::yield_now();
+    }
 }
 
 /// What a scheduler was told.

@@ -1,5 +1,7 @@
 //! What `adaptive` promises beyond its trait: bursts, idle pairs, the budget, quiet hours.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use eidetica_conformance::scheduler::{Manners, World, peer, tree};

@@ -1,5 +1,7 @@
 //! What `on-commit` promises beyond its trait.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use eidetica_conformance::scheduler::{Manners, World, peer, tree};

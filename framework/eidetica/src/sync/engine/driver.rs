@@ -1,5 +1,7 @@
 //! Feeds the scheduler with what happens, and does what it says.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -59,6 +61,12 @@ pub(super) async fn run_scheduler(
         scheduler.handle(now, event, &mut actions);
         wakeup = due.or(scheduler.next_wakeup());
         let Some(strong) = engine.upgrade() else { return };
+        if strong.events_lost.swap(false, Ordering::AcqRel) {
+            tracing::debug!("the scheduler's queue was full; it is told anew how things stand");
+            strong.state().into_iter().for_each(|event| scheduler.handle(now, event, &mut actions));
+            wakeup = due.or(scheduler.next_wakeup());
+            concerned = Concerned::All;
+        }
         strong.plan(&concerned, &*scheduler);
         strong.announce();
         drop(strong);
@@ -92,6 +100,38 @@ impl SyncEngine {
         let mut live = self.live.lock();
         let bytes = live.get_mut(&(peer, tree)).map_or(0, |live| std::mem::take(&mut live.bytes));
         Event::Acknowledged { peer, tree, bytes }
+    }
+
+    /// How things stand, as events: what is related and linked, and that anything may have been committed.
+    fn state(&self) -> Vec<Event> {
+        let pairs: Vec<(PublicKey, Id)> = self.live.lock().keys().copied().collect();
+        let connected = self.connected_peers();
+        let ended = std::mem::take(&mut *self.endings_lost.lock());
+        let mut events: Vec<Event> =
+            ended.into_iter().map(|(peer, tree)| Event::Unrelated { peer, tree }).collect();
+        let (mut peers, mut trees) = (BTreeSet::new(), BTreeSet::new());
+        for (peer, tree) in pairs {
+            let related = self.is_related(&peer, &tree);
+            events.push(match self.preferences(&tree).filter(|_| related) {
+                Some(preferences) => Event::Related { peer, tree, preferences },
+                None => Event::Unrelated { peer, tree },
+            });
+            peers.insert(peer);
+            trees.insert(tree);
+        }
+        let linked = |peer| match connected.contains(&peer) {
+            true => Event::Connected { peer },
+            false => Event::Disconnected { peer },
+        };
+        events.extend(peers.into_iter().map(linked));
+        events.extend(trees.into_iter().map(|tree| Event::Committed { tree }));
+        events
+    }
+
+    /// `false` if the two are known not to be kept in sync.
+    fn is_related(&self, peer: &PublicKey, tree: &Id) -> bool {
+        let relation = self.inner().and_then(|inner| Rows(&*inner.backend).relation(peer, tree));
+        relation.map_or(true, |relation| relation.is_some())
     }
 
     /// Notes what the scheduler says of the concerned relations: when it tries them next, and whether commits are pushed.

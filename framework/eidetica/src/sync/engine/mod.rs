@@ -6,7 +6,7 @@ pub(super) mod reports;
 mod server;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -73,6 +73,10 @@ pub(crate) struct SyncEngine {
     links: Mutex<HashMap<PublicKey, Vec<OpenLink>>>,
     next_link: AtomicU64,
     events: mpsc::Sender<Event>,
+    /// There was no room for an event: the scheduler is told anew how things stand.
+    events_lost: AtomicBool,
+    /// Relations that ended, for the saying of which there was no room.
+    endings_lost: Mutex<BTreeSet<(PublicKey, Id)>>,
     live: Mutex<HashMap<(PublicKey, Id), Live>>,
     /// Of peers that are registered.
     tries: Mutex<HashMap<PublicKey, Tries>>,
@@ -103,6 +107,8 @@ impl SyncEngine {
             links: Mutex::default(),
             next_link: AtomicU64::new(0),
             events,
+            events_lost: AtomicBool::new(false),
+            endings_lost: Mutex::default(),
             live: Mutex::default(),
             tries: Mutex::default(),
             changes: watch::Sender::new(0),

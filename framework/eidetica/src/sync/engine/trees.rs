@@ -13,7 +13,7 @@ use crate::sync::link::{Command, LinkHandle};
 use crate::sync::records::Rows;
 
 impl SyncEngine {
-    /// Tells the scheduler something; never waits. A full queue means it is busy with as much already.
+    /// Tells the scheduler something; never waits. What there is no room for it learns with [`SyncEngine::state`].
     pub(crate) fn tell(&self, event: Event) {
         if let Event::PeerReset { peer } = &event {
             // What it refused before says nothing of what it does now.
@@ -22,8 +22,11 @@ impl SyncEngine {
                 live.resets += 1;
             }
         }
-        if self.events.try_send(event).is_err() {
-            tracing::warn!("the scheduler's queue is full; a later tick catches up");
+        if let Err(lost) = self.events.try_send(event) {
+            if let Event::Unrelated { peer, tree } = lost.into_inner() {
+                self.endings_lost.lock().insert((peer, tree));
+            }
+            self.events_lost.store(true, Ordering::Release);
         }
     }
 
