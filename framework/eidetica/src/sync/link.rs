@@ -585,6 +585,12 @@ impl Driver {
     }
 
     fn send(&mut self, tree: Id, message: Message, live: bool) {
+        // Read before its users turned its sync off; that ends its stream in a moment.
+        if matches!(message, Message::Entries(_) | Message::Piece(_))
+            && self.engine.upgrade().is_some_and(|engine| engine.preferences(&tree).is_none())
+        {
+            return;
+        }
         let Some(known) = self.trees.get_mut(&tree) else { return };
         let stream = match known.out {
             Some(stream) => stream,
