@@ -507,8 +507,14 @@ impl fmt::Display for Denial {
 /// - **P4** Monotone denial: let an operation that can only take (a revocation; a grant of less than what is held) join a history,
 ///   with all of it in its past and keeping all that was written. `permits`, by the table of what counts, then allows no
 ///   entry that it didn't allow before, but for operations on those it takes from.
-/// - **P5** `decode(encode(op)) == op`; bytes that don't encode to themselves are refused; nothing panics.
+/// - **P5** `decode(encode(op)) == op`; bytes that don't encode to themselves are refused, with [`ErrorKind::InvalidInput`] or
+///   [`ErrorKind::LimitExceeded`]; a body never exceeds a payload, and limits hold both ways; nothing panics.
 /// - **P6** `counted_with_last` is `counted` of all of the history.
+/// - **P7** A revocation holds: where one of a key counts, and nothing later speaks of that key, `permits` allows it nothing and
+///   it may not read, whatever `*` may. It `bites` every entry of that key but the root that neither has it in its past nor is at
+///   or behind a head it keeps, and no other key's.
+/// - **P8** Closed: who holds nothing may do nothing. A tree begins with a grant to its own author of [`Right::Admin`] at
+///   [`SENIORITY_CREATOR`] on all stores, and in no other way.
 pub trait AuthPolicy: Send + Sync + 'static {
     /// The policy and the version of its rules: `keys/1`. It is the kind of the tree's rights store.
     fn kind(&self) -> &'static str;

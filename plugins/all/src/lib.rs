@@ -18,6 +18,10 @@
 use eidetica_auth_keys as _;
 use eidetica_backend_file as _;
 use eidetica_backend_memory as _;
+use eidetica_scheduler_adaptive as _;
+use eidetica_scheduler_manual as _;
+use eidetica_scheduler_on_commit as _;
+use eidetica_scheduler_periodic as _;
 use eidetica_scheduler_standard as _;
 use eidetica_store_doc as _;
 use eidetica_store_table as _;
@@ -39,6 +43,10 @@ mod tests {
             ("auth", "keys"),
             ("backend", "file"),
             ("backend", "memory"),
+            ("scheduler", "adaptive"),
+            ("scheduler", "manual"),
+            ("scheduler", "on-commit"),
+            ("scheduler", "periodic"),
             ("scheduler", "standard"),
             ("store", "doc"),
             ("store", "table"),

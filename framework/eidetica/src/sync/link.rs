@@ -38,6 +38,8 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 pub(crate) enum Command {
     /// Exchange a tree; answered when both sides have what the other had.
     Sync { tree: Id, done: oneshot::Sender<Result<()>> },
+    /// Commits to a tree are pushed from now on.
+    Push { tree: Id },
     /// Stop exchanging a tree.
     Forget { tree: Id },
     /// Answered with the round-trip time.
@@ -329,6 +331,7 @@ impl Driver {
     fn command(&mut self, command: Command, now: Duration) {
         match command {
             Command::Sync { tree, done } => self.sync(tree, vec![done]),
+            Command::Push { tree } => self.changed(&tree),
             Command::Forget { tree } => {
                 if let Some(known) = self.trees.get_mut(&tree) {
                     let reason = "it is kept in sync with this peer no longer";
@@ -572,10 +575,8 @@ impl Driver {
     }
 
     fn changed(&mut self, tree: &Id) {
-        let engine = self.engine.upgrade();
-        // Where its users don't want it pushed, it goes with the next exchange.
-        if engine.and_then(|engine| engine.preferences(tree)).is_none_or(|preferences| !preferences.on_commit)
-        {
+        // What isn't pushed goes with the next exchange.
+        if !self.engine.upgrade().is_some_and(|engine| engine.pushes(&self.facts.peer, tree)) {
             return;
         }
         if let Some(known) = self.trees.get_mut(tree) {
@@ -602,6 +603,12 @@ impl Driver {
     }
 
     fn send(&mut self, tree: Id, message: Message, live: bool) {
+        // Read before its users turned its sync off; that ends its stream in a moment.
+        if matches!(message, Message::Entries(_) | Message::Piece(_))
+            && self.engine.upgrade().is_some_and(|engine| engine.preferences(&tree).is_none())
+        {
+            return;
+        }
         let Some(known) = self.trees.get_mut(&tree) else { return };
         let stream = match known.out {
             Some(stream) => stream,

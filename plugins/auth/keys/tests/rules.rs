@@ -6,7 +6,7 @@ use eidetica_auth_keys::Keys;
 use eidetica_kernel::PublicKey;
 use eidetica_kernel::auth::{AuthPolicy, Permission, RightsOp};
 use support::world::{
-    Draft, ROOT, World, admin, admit, key, only, read, revoke, revoke_all, to, to_all, write,
+    Draft, ROOT, admin, admit, begun, key, only, read, revoke, revoke_all, salted, to, to_all, write,
 };
 
 // Rule 1: what is admissible.
@@ -14,7 +14,7 @@ use support::world::{
 #[test]
 fn only_a_root_that_grants_itself_everything_vouches_for_itself() {
     let policy = Keys::new();
-    let world = World::new();
+    let world = begun();
     let root = world.deed(ROOT);
     assert!(policy.permits(&Default::default(), &root).is_ok());
     for op in
@@ -39,7 +39,7 @@ fn with_op<'a>(deed: &eidetica_kernel::auth::Deed<'a>, op: &'a RightsOp) -> eide
 
 #[test]
 fn a_key_without_a_grant_can_do_nothing() {
-    let mut world = World::new();
+    let mut world = begun();
     assert!(world.try_write(1, &[ROOT], "notes").is_err());
     assert!(world.try_op(1, &[ROOT], to(1, read(9))).is_err());
     assert!(world.try_op(1, &[ROOT], RightsOp::Merge).is_err());
@@ -47,7 +47,7 @@ fn a_key_without_a_grant_can_do_nothing() {
 
 #[test]
 fn a_reader_cannot_write() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, read(9)));
     assert!(world.try_write(1, &[granted], "notes").is_err());
     assert!(world.try_op(1, &[granted], RightsOp::Merge).is_err());
@@ -58,7 +58,7 @@ fn a_reader_cannot_write() {
 
 #[test]
 fn a_writer_writes_only_the_stores_in_its_scope() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, only(write(9), &["notes"])));
     assert!(world.try_write(1, &[granted], "notes").is_ok());
     assert!(world.try_write(1, &[granted], "plans").is_err());
@@ -67,7 +67,7 @@ fn a_writer_writes_only_the_stores_in_its_scope() {
 
 #[test]
 fn one_forbidden_store_refuses_the_whole_entry() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, only(write(9), &["notes"])));
     let stores = vec!["notes".to_owned(), "plans".to_owned()];
     assert!(world.add(1, Draft { parents: vec![granted], stores, ..Draft::default() }).is_err());
@@ -75,7 +75,7 @@ fn one_forbidden_store_refuses_the_whole_entry() {
 
 #[test]
 fn system_stores_need_admin() {
-    let mut world = World::new();
+    let mut world = begun();
     let writer = world.op(0, &[ROOT], to(1, write(9)));
     let admins = world.op(0, &[writer], to(2, only(admin(9), &["notes"])));
     for store in ["_settings", "_other"] {
@@ -89,7 +89,7 @@ fn system_stores_need_admin() {
 
 #[test]
 fn a_writer_cannot_change_rights_but_may_merge() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, write(9)));
     assert!(world.try_op(1, &[granted], to(2, read(99))).is_err());
     assert!(world.try_op(1, &[granted], revoke(1)).is_err());
@@ -101,7 +101,7 @@ fn a_writer_cannot_change_rights_but_may_merge() {
 
 #[test]
 fn an_admin_creates_nothing_more_senior_than_itself() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, admin(5)));
     assert!(world.try_op(1, &[granted], to(2, read(4))).is_err());
     assert!(world.try_op(1, &[granted], to_all(read(4))).is_err());
@@ -110,7 +110,7 @@ fn an_admin_creates_nothing_more_senior_than_itself() {
 
 #[test]
 fn an_admin_gives_no_store_that_it_does_not_hold() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, only(admin(5), &["notes", "plans"])));
     assert!(world.try_op(1, &[granted], to(2, write(9))).is_err());
     assert!(world.try_op(1, &[granted], to(1, admin(5))).is_err());
@@ -120,7 +120,7 @@ fn an_admin_gives_no_store_that_it_does_not_hold() {
 
 #[test]
 fn equals_cannot_revoke_each_other() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     let two = world.op(0, &[one], to(2, admin(5)));
     assert!(world.try_op(1, &[two], revoke(2)).is_err());
@@ -132,7 +132,7 @@ fn equals_cannot_revoke_each_other() {
 
 #[test]
 fn a_junior_admin_cannot_touch_a_senior_key() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     let two = world.op(0, &[one], to(2, read(4)));
     for op in [revoke(2), to(2, write(9)), revoke(0), to(0, read(9))] {
@@ -142,7 +142,7 @@ fn a_junior_admin_cannot_touch_a_senior_key() {
 
 #[test]
 fn an_admin_may_lower_or_give_up_its_own_right_but_not_raise_it() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     assert!(world.try_op(1, &[one], to(1, admin(4))).is_err());
     let lowered = world.op(1, &[one], to(1, write(7)));
@@ -156,7 +156,7 @@ fn an_admin_may_lower_or_give_up_its_own_right_but_not_raise_it() {
 
 #[test]
 fn a_right_given_to_everybody_is_no_shield_for_one_key() {
-    let mut world = World::new();
+    let mut world = begun();
     let all = world.op(0, &[ROOT], to_all(write(0)));
     let one = world.op(0, &[all], to(1, admin(5)));
     let banned = world.op(1, &[one], revoke(2));
@@ -167,7 +167,7 @@ fn a_right_given_to_everybody_is_no_shield_for_one_key() {
 
 #[test]
 fn admit_key_cannot_exceed_its_cap() {
-    let mut world = World::new();
+    let mut world = begun();
     let cap = world.op(0, &[ROOT], to(1, admit(Permission::Write, 50, 10)));
     let tries = [
         to(2, admin(100)),
@@ -186,7 +186,7 @@ fn admit_key_cannot_exceed_its_cap() {
 
 #[test]
 fn an_admit_key_admits_strictly_junior_keys_whatever_its_minimum() {
-    let mut world = World::new();
+    let mut world = begun();
     let cap = world.op(0, &[ROOT], to(1, admit(Permission::Write, 0, 10)));
     assert!(world.try_op(1, &[cap], to(2, write(10))).is_err());
     assert!(world.try_op(1, &[cap], to(2, write(11))).is_ok());
@@ -196,7 +196,7 @@ fn an_admit_key_admits_strictly_junior_keys_whatever_its_minimum() {
 
 #[test]
 fn an_admission_touches_only_the_rights_store() {
-    let mut world = World::new();
+    let mut world = begun();
     let cap = world.op(0, &[ROOT], to(1, admit(Permission::Write, 50, 10)));
     for store in ["notes", "_settings"] {
         let stores = vec!["_rights".to_owned(), store.to_owned()];
@@ -207,7 +207,7 @@ fn an_admission_touches_only_the_rights_store() {
 
 #[test]
 fn an_admission_only_adds() {
-    let mut world = World::new();
+    let mut world = begun();
     let cap = world.op(0, &[ROOT], to(1, admit(Permission::Write, 50, 10)));
     let lesser = world.op(0, &[cap], to(2, read(60)));
     assert!(world.try_op(1, &[lesser], to(2, write(60))).is_ok());
@@ -226,7 +226,7 @@ fn an_admission_only_adds() {
 
 #[test]
 fn an_admit_key_cannot_readmit_who_was_revoked() {
-    let mut world = World::new();
+    let mut world = begun();
     let cap = world.op(0, &[ROOT], to(1, admit(Permission::Write, 50, 10)));
     let gone = world.op(0, &[cap], revoke(2));
     assert!(world.try_op(1, &[gone], to(2, read(60))).is_err());
@@ -237,7 +237,7 @@ fn an_admit_key_cannot_readmit_who_was_revoked() {
 
 #[test]
 fn revoked_key_cannot_write_from_an_old_branch() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, write(9)));
     let before = world.write(1, &[granted]);
     let gone = world.op(0, &[before], world.keeping(revoke(1), &[before]));
@@ -249,7 +249,7 @@ fn revoked_key_cannot_write_from_an_old_branch() {
 
 #[test]
 fn keep_heads_stand_and_everything_else_is_void() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, write(9)));
     let first = world.write(1, &[granted]);
     let second = world.write(1, &[first]);
@@ -270,7 +270,7 @@ fn keep_heads_stand_and_everything_else_is_void() {
 
 #[test]
 fn a_later_revocation_does_not_restore_but_a_later_grant_does() {
-    let mut world = World::new();
+    let mut world = begun();
     let granted = world.op(0, &[ROOT], to(1, write(9)));
     let void = world.write(1, &[granted]);
     let gone = world.op(0, &[granted], revoke(1));
@@ -282,7 +282,7 @@ fn a_later_revocation_does_not_restore_but_a_later_grant_does() {
 
 #[test]
 fn concurrent_revocations_the_senior_wins() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(1)));
     let two = world.op(0, &[one], to(2, admin(2)));
     let three = world.op(0, &[two], to(3, write(3)));
@@ -295,7 +295,7 @@ fn concurrent_revocations_the_senior_wins() {
 
 #[test]
 fn a_revoked_revokers_victim_is_restored() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(1)));
     let two = world.op(0, &[one], to(2, admin(2)));
     let three = world.op(0, &[two], to(3, admin(3)));
@@ -309,7 +309,7 @@ fn a_revoked_revokers_victim_is_restored() {
 
 #[test]
 fn a_demoted_admins_concurrent_grants_are_void() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     let before = world.op(1, &[one], to(2, write(9)));
     let during = world.op(1, &[before], to(3, write(9)));
@@ -325,7 +325,7 @@ fn a_demoted_admins_concurrent_grants_are_void() {
 
 #[test]
 fn a_narrowed_scope_voids_only_what_it_removes() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, write(5)));
     let notes = world.try_write(1, &[one], "notes").expect("admissible");
     let plans = world.try_write(1, &[one], "plans").expect("admissible");
@@ -335,7 +335,7 @@ fn a_narrowed_scope_voids_only_what_it_removes() {
 
 #[test]
 fn a_widening_grant_voids_nothing() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, only(write(5), &["notes"])));
     let notes = world.write(1, &[one]);
     world.op(0, &[one], to(1, admin(3)));
@@ -344,7 +344,7 @@ fn a_widening_grant_voids_nothing() {
 
 #[test]
 fn what_rests_on_a_void_grant_is_void_through_any_number_of_keys() {
-    let mut world = World::new();
+    let mut world = begun();
     let start = world.op(0, &[ROOT], to(1, admin(1)));
     let mut tip = start;
     for n in 1..6_u8 {
@@ -359,7 +359,7 @@ fn what_rests_on_a_void_grant_is_void_through_any_number_of_keys() {
 
 #[test]
 fn a_self_grant_does_not_outlive_what_it_rests_on() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     let own = world.op(1, &[one], to(1, admin(5)));
     let later = world.op(1, &[own], to(2, write(9)));
@@ -371,7 +371,7 @@ fn a_self_grant_does_not_outlive_what_it_rests_on() {
 #[test]
 fn a_fast_clock_wins_nothing() {
     for fast in [(0, 1_000_000), (1_000_000, 0)] {
-        let mut world = World::new();
+        let mut world = begun();
         let one = world.op(0, &[ROOT], to(1, admin(1)));
         let two = world.op(0, &[one], to(2, write(9)));
         let draft = |parents: usize, op: RightsOp, fast: u64| Draft {
@@ -390,7 +390,7 @@ fn a_fast_clock_wins_nothing() {
 
 #[test]
 fn star_revocation_spares_its_past() {
-    let mut world = World::new();
+    let mut world = begun();
     let all = world.op(0, &[ROOT], to_all(write(100)));
     let before = world.write(7, &[all]);
     let merge = world.op(8, &[all], RightsOp::Merge);
@@ -404,7 +404,7 @@ fn star_revocation_spares_its_past() {
 
 #[test]
 fn star_revocation_leaves_keys_with_their_own_grant_alone() {
-    let mut world = World::new();
+    let mut world = begun();
     let all = world.op(0, &[ROOT], to_all(write(100)));
     let own = world.op(0, &[all], to(1, write(100)));
     let mine = world.write(1, &[own]);
@@ -417,7 +417,7 @@ fn star_revocation_leaves_keys_with_their_own_grant_alone() {
 
 #[test]
 fn narrowing_everybodys_right_voids_only_what_it_removes() {
-    let mut world = World::new();
+    let mut world = begun();
     let all = world.op(0, &[ROOT], to_all(write(100)));
     let notes = world.try_write(7, &[all], "notes").expect("admissible");
     let plans = world.try_write(8, &[all], "plans").expect("admissible");
@@ -427,7 +427,7 @@ fn narrowing_everybodys_right_voids_only_what_it_removes() {
 
 #[test]
 fn a_first_grant_below_everybodys_right_narrows() {
-    let mut world = World::new();
+    let mut world = begun();
     let all = world.op(0, &[ROOT], to_all(write(100)));
     let written = world.write(7, &[all]);
     world.op(0, &[all], to(7, read(100)));
@@ -436,7 +436,7 @@ fn a_first_grant_below_everybodys_right_narrows() {
 
 #[test]
 fn void_entries_are_refused_nothing() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, write(9)));
     world.op(0, &[one], revoke(1));
     // Admissible by its own past, for every replica alike; void where the revocation is held.
@@ -448,7 +448,7 @@ fn void_entries_are_refused_nothing() {
 
 #[test]
 fn of_concurrent_grants_the_more_senior_authors_wins() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(1)));
     world.op(1, &[one], to(2, read(9)));
     world.op(0, &[one], to(2, admin(3)));
@@ -473,7 +473,7 @@ fn of_equally_senior_authors_the_more_restrictive_wins() {
     ];
     for (n, pair) in ladder.windows(2).enumerate() {
         for order in [[0, 1], [1, 0]] {
-            let mut world = World::salted(n as u64);
+            let mut world = salted(n as u64);
             let one = world.op(0, &[ROOT], to(1, admin(1)));
             let two = world.op(0, &[one], to(2, admin(1)));
             world.op(1, &[two], pair[order[0]].clone());
@@ -485,7 +485,7 @@ fn of_equally_senior_authors_the_more_restrictive_wins() {
 
 #[test]
 fn a_later_operation_replaces_what_is_in_its_past() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(1)));
     let two = world.op(0, &[one], to(2, read(9)));
     world.op(1, &[two], to(2, write(9)));
@@ -494,7 +494,7 @@ fn a_later_operation_replaces_what_is_in_its_past() {
 
 #[test]
 fn causality_passes_through_void_operations() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(5)));
     let old = world.op(0, &[one], to(3, admin(9)));
     let void = world.op(1, &[old], to(4, read(9)));
@@ -507,7 +507,7 @@ fn causality_passes_through_void_operations() {
 /// Key 3 acts when its demotion is void, and the demotion counts again once what voided it is void.
 #[test]
 fn an_author_ranks_by_its_own_past_whatever_counts_later() {
-    let mut world = World::new();
+    let mut world = begun();
     let mut tip = ROOT;
     for (n, seniority) in [(1, 1), (2, 2), (3, 5), (4, 6)] {
         tip = world.op(0, &[tip], to(n, admin(seniority)));
@@ -531,7 +531,7 @@ fn an_author_ranks_by_its_own_past_whatever_counts_later() {
 /// The same operations as above with a demotion that counts where key 3 acts.
 #[test]
 fn an_author_ranks_by_the_demotions_that_count_in_its_past() {
-    let mut world = World::new();
+    let mut world = begun();
     let mut tip = ROOT;
     for (n, seniority) in [(1, 1), (2, 2), (3, 5), (4, 6)] {
         tip = world.op(0, &[tip], to(n, admin(seniority)));
@@ -547,7 +547,7 @@ fn an_author_ranks_by_the_demotions_that_count_in_its_past() {
 
 #[test]
 fn a_key_granted_on_a_merged_branch_may_act_where_something_is_void() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, admin(1)));
     let two = world.op(0, &[one], to(2, admin(2)));
     let void = world.op(2, &[two], to(3, write(9)));
@@ -566,7 +566,7 @@ fn a_key_granted_on_a_merged_branch_may_act_where_something_is_void() {
 
 #[test]
 fn merge_joins_heads_and_changes_nothing() {
-    let mut world = World::new();
+    let mut world = begun();
     let one = world.op(0, &[ROOT], to(1, write(9)));
     let left = world.op(0, &[one], to(2, write(9)));
     let right = world.op(0, &[one], to(3, write(9)));
@@ -579,7 +579,7 @@ fn merge_joins_heads_and_changes_nothing() {
 
 #[test]
 fn any_grant_lets_read_and_a_ban_does_not() {
-    let mut world = World::new();
+    let mut world = begun();
     let stranger = PublicKey::from_bytes([9; 32]);
     assert!(!world.policy.may_read(&world.table(), &stranger));
     let one = world.op(0, &[ROOT], to(1, admit(Permission::Read, 9, 9)));

@@ -29,7 +29,6 @@
 //! assert_eq!(actions, vec![Action::Sync { peer, tree }]);
 //! ```
 
-mod backoff;
 mod options;
 mod standard;
 

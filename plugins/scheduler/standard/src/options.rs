@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eidetica_kernel::options::OptionFault;
+use eidetica_kernel::scheduler::Backoff;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ const SECONDS_MAX: u64 = 365 * 24 * 3_600;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StandardOptions {
-    /// Whether commits are pushed at once. A user's own preference can turn it off, not on.
+    /// Whether commits are pushed at once, over links that are open too. A user's own preference can turn it off, not on.
     pub on_commit: bool,
     /// Longest time between two exchanges of a database with a peer, in seconds. A smaller one that a user asks for wins.
     pub interval_seconds: u64,
@@ -99,6 +100,14 @@ impl StandardOptions {
 
     pub(crate) fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds)
+    }
+
+    pub(crate) fn retry_max(&self) -> Duration {
+        Duration::from_secs(self.retry_max_seconds)
+    }
+
+    pub(crate) fn backoff(&self, seed: u64) -> Backoff {
+        Backoff::new(Duration::from_millis(self.retry_base_ms), self.retry_max(), self.jitter, seed)
     }
 
     pub(crate) fn retry_tick(&self) -> Duration {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences};
+use eidetica_kernel::scheduler::{
+    Action, Backoff, Event, Failure, Moment, Plan, Preferences, Promises, Wait,
+};
 use eidetica_kernel::{Id, PublicKey, SyncScheduler};
 
-use crate::backoff::Backoff;
 use crate::options::StandardOptions;
 
 /// The least time between two periodic exchanges, whatever a user prefers.
@@ -30,11 +31,10 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub struct Standard {
     options: StandardOptions,
     backoff: Backoff,
+    plan: Plan<Relation>,
+    /// Peers that have a link, a failure behind them, or an unanswered probe.
     peers: BTreeMap<PublicKey, Peer>,
-    /// Who is to hear of a tree's commits.
-    related: BTreeMap<Id, BTreeSet<PublicKey>>,
-    /// When something is due: a relation, or with no tree the peer's probe.
-    timers: BTreeSet<(Moment, PublicKey, Option<Id>)>,
+    probes: BTreeSet<(Moment, PublicKey)>,
     /// How many relations wait for a retry.
     retries_pending: usize,
     now: Moment,
@@ -42,12 +42,9 @@ pub struct Standard {
 
 #[derive(Debug, Default)]
 struct Peer {
-    relations: BTreeMap<Id, Relation>,
     connected: bool,
-    /// Failed attempts to reach it since the last answer.
-    failures: u32,
-    /// No dialling before this moment.
-    gate: Option<Moment>,
+    /// Failed attempts to reach it since the last answer; no dialling before they are waited for.
+    wait: Wait,
     probe_due: Option<Moment>,
     probe: Probe,
 }
@@ -61,40 +58,13 @@ enum Probe {
     Stale,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Relation {
-    preferences: Preferences,
-    /// `false`: ended while a sync was unanswered; kept for that answer, so that no second one is asked for.
-    wanted: bool,
-    unanswered: bool,
-    /// Something changed since the unanswered sync began.
-    dirty: bool,
-    due: Option<Moment>,
     /// Failures over an open link since the last success.
     failures: u32,
     refusals: u32,
     refused_at: Option<Moment>,
     retrying: bool,
-}
-
-impl Relation {
-    fn new(preferences: Preferences) -> Self {
-        Self {
-            preferences,
-            wanted: true,
-            unanswered: false,
-            dirty: false,
-            due: None,
-            failures: 0,
-            refusals: 0,
-            refused_at: None,
-            retrying: false,
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.wanted && !self.unanswered
-    }
 }
 
 impl Standard {
@@ -109,11 +79,11 @@ impl Standard {
     pub fn new(options: StandardOptions, seed: u64) -> Self {
         let options = options.clamped();
         Self {
-            backoff: Backoff::new(&options, seed),
+            backoff: options.backoff(seed),
             options,
+            plan: Plan::default(),
             peers: BTreeMap::new(),
-            related: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            probes: BTreeSet::new(),
             retries_pending: 0,
             now: Moment::ZERO,
         }
@@ -130,118 +100,84 @@ impl Standard {
 
     /// Plans the relation, or with `None` unplans it. `retrying` says that it waits because of a failure.
     fn plan(&mut self, peer: PublicKey, tree: Id, due: Option<Moment>, retrying: bool) {
-        let Some(relation) = self.relation(&peer, &tree) else { return };
-        let before = std::mem::replace(&mut relation.due, due);
+        self.retrying(&peer, &tree, retrying);
+        self.plan.plan(&peer, &tree, due);
+    }
+
+    fn retrying(&mut self, peer: &PublicKey, tree: &Id, retrying: bool) {
+        let Some(relation) = self.relation(peer, tree) else { return };
         let was_retrying = std::mem::replace(&mut relation.retrying, retrying);
-        if let Some(before) = before {
-            self.timers.remove(&(before, peer, Some(tree)));
-        }
-        if let Some(due) = due {
-            self.timers.insert((due, peer, Some(tree)));
-        }
         self.retries_pending = self.retries_pending + usize::from(retrying) - usize::from(was_retrying);
     }
 
     fn plan_probe(&mut self, peer: PublicKey, due: Option<Moment>) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         if let Some(before) = std::mem::replace(&mut entry.probe_due, due) {
-            self.timers.remove(&(before, peer, None));
+            self.probes.remove(&(before, peer));
         }
         if let Some(due) = due {
-            self.timers.insert((due, peer, None));
+            self.probes.insert((due, peer));
         }
     }
 
     fn relation(&mut self, peer: &PublicKey, tree: &Id) -> Option<&mut Relation> {
-        self.peers.get_mut(peer)?.relations.get_mut(tree)
+        self.plan.get_mut(peer, tree).map(|planned| &mut planned.of)
     }
 
     /// Asks for a sync now, or after the answer of the one under way.
     fn sync(&mut self, peer: PublicKey, tree: Id, actions: &mut Vec<Action>) {
-        let Some(relation) = self.relation(&peer, &tree) else { return };
-        if !relation.wanted {
-            return;
-        }
-        if relation.unanswered {
-            relation.dirty = true;
-            return;
-        }
-        relation.unanswered = true;
-        relation.dirty = false;
-        self.plan(peer, tree, None, false);
-        actions.push(Action::Sync { peer, tree });
+        self.retrying(&peer, &tree, false);
+        self.plan.sync(peer, tree, actions);
     }
 
     /// Syncs every relation of the peer that isn't under way.
     fn sync_all(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        for tree in self.idle_trees(&peer) {
+        for tree in self.plan.idle_trees(&peer) {
             self.sync(peer, tree, actions);
         }
     }
 
-    fn idle_trees(&self, peer: &PublicKey) -> Vec<Id> {
-        let relations = self.peers.get(peer).into_iter().flat_map(|peer| &peer.relations);
-        relations.filter(|(_, relation)| relation.is_idle()).map(|(tree, _)| *tree).collect()
-    }
-
     fn related(&mut self, peer: PublicKey, tree: Id, preferences: Preferences, actions: &mut Vec<Action>) {
-        self.related.entry(tree).or_default().insert(peer);
-        let relations = &mut self.peers.entry(peer).or_default().relations;
-        let Some(relation) = relations.get_mut(&tree) else {
-            relations.insert(tree, Relation::new(preferences));
+        if self.plan.relate(peer, tree, preferences) {
             return self.sync(peer, tree, actions);
-        };
-        let resumed = !std::mem::replace(&mut relation.wanted, true);
-        relation.preferences = preferences;
-        let (due, retrying) = (relation.due, relation.retrying);
-        let refused = std::mem::take(&mut relation.refusals) > 0;
-        match due {
-            _ if resumed || refused => self.sync(peer, tree, actions),
-            Some(_) if retrying => {}
-            Some(due) => {
-                let sooner = self.after(self.interval(&preferences));
-                self.plan(peer, tree, Some(due.min(sooner)), false);
-            }
+        }
+        let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
+        let refused = std::mem::take(&mut planned.of.refusals) > 0;
+        match planned.due() {
+            _ if refused => self.sync(peer, tree, actions),
+            Some(_) if planned.of.retrying => {}
+            Some(_) => self.plan.plan_by(&peer, &tree, self.after(self.interval(&preferences))),
             // Under way.
             None => self.sync(peer, tree, actions),
         }
     }
 
     fn unrelated(&mut self, peer: PublicKey, tree: Id) {
-        if let Some(peers) = self.related.get_mut(&tree) {
-            peers.remove(&peer);
-            if peers.is_empty() {
-                self.related.remove(&tree);
-            }
-        }
-        self.plan(peer, tree, None, false);
-        if let Some(relation) = self.relation(&peer, &tree) {
-            relation.wanted = false;
-            relation.dirty = false;
-        }
-        self.forget_if_done(peer, &tree);
+        self.retrying(&peer, &tree, false);
+        self.plan.unrelate(&peer, &tree);
+        self.forget_peer_if_done(peer);
     }
 
     fn committed(&mut self, tree: Id, actions: &mut Vec<Action>) {
         if !self.options.on_commit {
             return;
         }
-        let peers: Vec<PublicKey> = self.related.get(&tree).into_iter().flatten().copied().collect();
-        for peer in peers {
-            let Some(relation) = self.relation(&peer, &tree) else { continue };
-            if !relation.preferences.on_commit || relation.retrying {
+        for peer in self.plan.peers(&tree) {
+            let Some(planned) = self.plan.get(&peer, &tree) else { continue };
+            if !planned.preferences.on_commit || planned.of.retrying {
                 continue;
             }
-            if relation.refused_at.is_some() && !relation.unanswered {
+            if planned.is_under_way() {
+                self.plan.sync_again(&peer, &tree);
+                continue;
+            }
+            if planned.of.refused_at.is_some() {
                 self.sync_refused(peer, tree, actions);
                 continue;
             }
-            let gate = self.peers.get(&peer).and_then(|peer| peer.gate).filter(|gate| *gate > self.now);
-            match gate {
-                Some(gate) if self.relation(&peer, &tree).is_some_and(|relation| !relation.unanswered) => {
-                    self.plan(peer, tree, Some(gate), true);
-                }
-                _ => self.sync(peer, tree, actions),
+            match self.peers.get(&peer).and_then(|peer| peer.wait.until(self.now)) {
+                Some(until) => self.plan(peer, tree, Some(until), true),
+                None => self.sync(peer, tree, actions),
             }
         }
     }
@@ -263,7 +199,7 @@ impl Standard {
 
     fn connected(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
         let entry = self.peers.entry(peer).or_default();
-        entry.gate = None;
+        entry.wait.end();
         if std::mem::replace(&mut entry.connected, true) {
             return;
         }
@@ -281,67 +217,54 @@ impl Standard {
             entry.probe = Probe::Stale;
         }
         self.plan_probe(peer, None);
-        let gate = self.wait_for_link(peer);
-        for tree in self.idle_trees(&peer) {
+        let until = self.wait_for_link(peer);
+        for tree in self.plan.idle_trees(&peer) {
             let refused = self.relation(&peer, &tree).is_some_and(|relation| relation.refused_at.is_some());
             if !refused {
-                self.plan(peer, tree, gate, true);
+                self.plan(peer, tree, Some(until), true);
             }
         }
         self.forget_peer_if_done(peer);
     }
 
     /// When the peer may be dialled next. Failures that belong to one attempt share one delay.
-    fn wait_for_link(&mut self, peer: PublicKey) -> Option<Moment> {
-        let now = self.now;
-        let entry = self.peers.get_mut(&peer)?;
-        if entry.gate.is_none_or(|gate| gate <= now) {
-            entry.failures = entry.failures.saturating_add(1);
-            entry.gate = Some(now.saturating_add(self.backoff.delay(entry.failures)));
-        }
-        entry.gate
+    fn wait_for_link(&mut self, peer: PublicKey) -> Moment {
+        self.peers.entry(peer).or_default().wait.failed(self.now, &mut self.backoff)
     }
 
-    /// Takes the answer of a sync; `false` if none was awaited.
-    fn answered(&mut self, peer: PublicKey, tree: Id) -> bool {
-        let Some(relation) = self.relation(&peer, &tree) else { return false };
-        let awaited = std::mem::replace(&mut relation.unanswered, false);
-        self.forget_if_done(peer, &tree);
-        awaited && self.relation(&peer, &tree).is_some()
+    /// Takes the answer of a sync: whether another was asked for meanwhile; `None` if none was awaited.
+    fn answered(&mut self, peer: PublicKey, tree: Id) -> Option<bool> {
+        let answered = self.plan.answered(&peer, &tree);
+        self.forget_peer_if_done(peer);
+        answered
     }
 
     fn acknowledged(&mut self, peer: PublicKey, tree: Id, actions: &mut Vec<Action>) {
+        let Some(again) = self.answered(peer, tree) else { return };
         if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.failures = 0;
-            entry.gate = None;
+            entry.wait.clear();
+            self.forget_peer_if_done(peer);
         }
-        let awaited = self.answered(peer, tree);
-        let Some(relation) = self.relation(&peer, &tree) else { return };
-        relation.failures = 0;
-        relation.refusals = 0;
-        relation.refused_at = None;
-        let (dirty, due, retrying) = (std::mem::take(&mut relation.dirty), relation.due, relation.retrying);
-        let preferences = relation.preferences;
-        if dirty {
+        let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
+        planned.of = Relation::default();
+        let preferences = planned.preferences;
+        if again {
             self.sync(peer, tree, actions);
-        } else if awaited || due.is_none() || retrying {
+        } else {
             let due = self.after(self.interval(&preferences));
             self.plan(peer, tree, Some(due), false);
         }
     }
 
     fn failed(&mut self, peer: PublicKey, tree: Id, failure: Failure, actions: &mut Vec<Action>) {
-        if !self.answered(peer, tree) {
-            return;
-        }
+        let Some(again) = self.answered(peer, tree) else { return };
         let (now, linked) = (self.now, self.peers.get(&peer).is_some_and(|peer| peer.connected));
         let Some(relation) = self.relation(&peer, &tree) else { return };
-        let dirty = std::mem::take(&mut relation.dirty);
         match failure {
             Failure::Refused => {
                 relation.refusals = relation.refusals.saturating_add(1);
                 relation.refused_at = Some(now);
-                if dirty {
+                if again {
                     self.sync_refused(peer, tree, actions);
                 }
             }
@@ -352,8 +275,8 @@ impl Standard {
                 self.plan(peer, tree, Some(due), true);
             }
             Failure::Unreachable => {
-                let gate = self.wait_for_link(peer);
-                self.plan(peer, tree, gate, true);
+                let until = self.wait_for_link(peer);
+                self.plan(peer, tree, Some(until), true);
             }
         }
     }
@@ -370,52 +293,51 @@ impl Standard {
     }
 
     fn reset(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        entry.failures = 0;
-        entry.gate = None;
-        for relation in entry.relations.values_mut() {
-            relation.failures = 0;
-            relation.refusals = 0;
-            relation.dirty |= relation.unanswered && relation.wanted;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.wait.clear();
+        }
+        for tree in self.plan.trees(&peer) {
+            if let Some(relation) = self.relation(&peer, &tree) {
+                relation.failures = 0;
+                relation.refusals = 0;
+            }
+            self.plan.sync_again(&peer, &tree);
         }
         self.sync_all(peer, actions);
-    }
-
-    fn tick(&mut self, actions: &mut Vec<Action>) {
-        while let Some((at, peer, what)) = self.timers.first().copied().filter(|(at, ..)| *at <= self.now) {
-            match what {
-                Some(tree) => self.sync(peer, tree, actions),
-                None => {
-                    self.plan_probe(peer, Some(self.after(self.options.health_check())));
-                    if let Some(entry) = self.peers.get_mut(&peer).filter(|entry| entry.probe == Probe::Idle)
-                    {
-                        entry.probe = Probe::Unanswered;
-                        actions.push(Action::Probe { peer });
-                    }
-                }
-            }
-            // What was due has been planned anew or unplanned; this holds even if it belonged to nobody.
-            self.timers.remove(&(at, peer, what));
-        }
-    }
-
-    fn forget_if_done(&mut self, peer: PublicKey, tree: &Id) {
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if entry.relations.get(tree).is_some_and(|relation| !relation.wanted && !relation.unanswered) {
-            entry.relations.remove(tree);
-        }
         self.forget_peer_if_done(peer);
     }
 
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        while let Some((_, peer)) = self.probes.first().copied().filter(|(at, _)| *at <= self.now) {
+            self.plan_probe(peer, Some(self.after(self.options.health_check())));
+            if let Some(entry) = self.peers.get_mut(&peer).filter(|entry| entry.probe == Probe::Idle) {
+                entry.probe = Probe::Unanswered;
+                actions.push(Action::Probe { peer });
+            }
+        }
+        while let Some((_, peer, tree)) = self.plan.first_due().filter(|(at, ..)| *at <= self.now) {
+            self.sync(peer, tree, actions);
+        }
+    }
+
     fn forget_peer_if_done(&mut self, peer: PublicKey) {
-        let done = |peer: &Peer| peer.relations.is_empty() && !peer.connected && peer.probe == Probe::Idle;
-        if self.peers.get(&peer).is_some_and(done) {
+        let idle = |peer: &Peer| !peer.connected && peer.probe == Probe::Idle;
+        if !self.plan.knows(&peer) && self.peers.get(&peer).is_some_and(idle) {
             self.peers.remove(&peer);
         }
     }
 }
 
 impl SyncScheduler for Standard {
+    fn promises(&self) -> Promises {
+        Promises {
+            sync_within: Some(self.options.interval()),
+            commit_within: self.options.on_commit.then_some(Duration::ZERO),
+            retry_within: Some(self.options.retry_max()),
+            pause_max: Duration::ZERO,
+        }
+    }
+
     fn handle(&mut self, now: Moment, event: Event, actions: &mut Vec<Action>) {
         self.now = self.now.max(now);
         match event {
@@ -434,14 +356,19 @@ impl SyncScheduler for Standard {
     }
 
     fn next_wakeup(&self) -> Option<Moment> {
-        let (due, ..) = self.timers.first()?;
-        let tick = self.after(self.options.retry_tick());
-        let due = if self.retries_pending > 0 { (*due).min(tick) } else { *due };
+        let probe = self.probes.first().map(|(at, _)| *at);
+        let due = probe.into_iter().chain(self.plan.next_due()).min()?;
+        let due = if self.retries_pending > 0 { due.min(self.after(self.options.retry_tick())) } else { due };
         // Something may be due already, when another event came first: the tick for it still lies ahead.
         Some(due.max(self.after(Duration::from_millis(1))))
     }
 
     fn next_attempt(&self, peer: &PublicKey, tree: &Id) -> Option<Moment> {
-        self.peers.get(peer)?.relations.get(tree)?.due
+        self.plan.get(peer, tree)?.due()
+    }
+
+    fn pushes(&self, peer: &PublicKey, tree: &Id) -> bool {
+        self.options.on_commit
+            && self.plan.get(peer, tree).is_some_and(|planned| planned.preferences.on_commit)
     }
 }

@@ -1,11 +1,13 @@
 //! Feeds the scheduler with what happens, and does what it says.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eidetica_kernel::runtime::Context;
-use eidetica_kernel::scheduler::{Action, Event, Failure};
-use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError, SyncScheduler};
+use eidetica_kernel::scheduler::{Action, Event, Failure, Moment};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError, SyncScheduler, Timestamp};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -18,6 +20,8 @@ use crate::sync::{PeerStatus, access};
 
 /// A live relation that was found in sync this recently isn't reconciled again.
 const FRESH: Duration = Duration::from_secs(60);
+/// The scheduler is told the time of day again when it has jumped by more than this.
+const WALL_DRIFT_MAX: Duration = Duration::from_secs(1);
 
 /// Feeds the scheduler and does what it says.
 pub(super) async fn run_scheduler(
@@ -27,10 +31,12 @@ pub(super) async fn run_scheduler(
     mut events: mpsc::Receiver<Event>,
 ) {
     let mut actions = Vec::new();
+    let mut wall = WallTold::default();
     let mut running: FuturesUnordered<eidetica_kernel::runtime::BoxFuture<'static, Option<Event>>> =
         FuturesUnordered::new();
+    let mut wakeup: Option<Moment> = None;
     loop {
-        let wait = scheduler.next_wakeup().map(|at| at.saturating_sub(context.clock.monotonic()));
+        let wait = wakeup.map(|at| at.saturating_sub(context.clock.monotonic()));
         let event = tokio::select! {
             event = events.recv() => match event {
                 Some(event) => event,
@@ -45,9 +51,23 @@ pub(super) async fn run_scheduler(
                 None => std::future::pending().await,
             } } => Event::Tick,
         };
-        let concerned = Concerned::by(&event);
-        scheduler.handle(context.clock.monotonic(), event, &mut actions);
+        let mut concerned = Concerned::by(&event);
+        let now = context.clock.monotonic();
+        if let Some(wall) = wall.jumped(context.clock.wall(), now) {
+            scheduler.handle(now, Event::WallClock { wall }, &mut actions);
+            concerned = Concerned::All;
+        }
+        // One that is due isn't put off because something else came first, however much comes.
+        let due = wakeup.filter(|at| event != Event::Tick && *at <= now);
+        scheduler.handle(now, event, &mut actions);
+        wakeup = due.or(scheduler.next_wakeup());
         let Some(strong) = engine.upgrade() else { return };
+        if strong.events_lost.swap(false, Ordering::AcqRel) {
+            tracing::debug!("the scheduler's queue was full; it is told anew how things stand");
+            strong.state().into_iter().for_each(|event| scheduler.handle(now, event, &mut actions));
+            wakeup = due.or(scheduler.next_wakeup());
+            concerned = Concerned::All;
+        }
         strong.plan(&concerned, &*scheduler);
         strong.announce();
         drop(strong);
@@ -57,20 +77,89 @@ pub(super) async fn run_scheduler(
     }
 }
 
+/// The time of day that the scheduler was told, and when.
+#[derive(Default)]
+struct WallTold(Option<(Timestamp, Moment)>);
+
+impl WallTold {
+    /// The time of day, if the scheduler doesn't know it.
+    fn jumped(&mut self, wall: Timestamp, now: Moment) -> Option<Timestamp> {
+        if let Some((told, at)) = self.0 {
+            let expected = told.plus(now.saturating_sub(at));
+            if wall.since(expected).max(expected.since(wall)) <= WALL_DRIFT_MAX {
+                return None;
+            }
+        }
+        self.0 = Some((wall, now));
+        Some(wall)
+    }
+}
+
 impl SyncEngine {
-    /// Notes for people to see when the scheduler tries the concerned relations next.
+    /// A sync was acknowledged: the event, with the bytes that the scheduler hasn't been told of.
+    fn acknowledged(&self, peer: PublicKey, tree: Id) -> Event {
+        let mut live = self.live.lock();
+        let bytes = live.get_mut(&(peer, tree)).map_or(0, |live| std::mem::take(&mut live.bytes));
+        Event::Acknowledged { peer, tree, bytes }
+    }
+
+    /// How things stand, as events: what is related and linked, and that anything may have been committed.
+    fn state(&self) -> Vec<Event> {
+        let pairs: Vec<(PublicKey, Id)> = self.live.lock().keys().copied().collect();
+        let connected = self.connected_peers();
+        let ended = std::mem::take(&mut *self.endings_lost.lock());
+        let mut events: Vec<Event> =
+            ended.into_iter().map(|(peer, tree)| Event::Unrelated { peer, tree }).collect();
+        let (mut peers, mut trees) = (BTreeSet::new(), BTreeSet::new());
+        for (peer, tree) in pairs {
+            let related = self.is_related(&peer, &tree);
+            events.push(match self.preferences(&tree).filter(|_| related) {
+                Some(preferences) => Event::Related { peer, tree, preferences },
+                None => Event::Unrelated { peer, tree },
+            });
+            peers.insert(peer);
+            trees.insert(tree);
+        }
+        let linked = |peer| match connected.contains(&peer) {
+            true => Event::Connected { peer },
+            false => Event::Disconnected { peer },
+        };
+        events.extend(peers.into_iter().map(linked));
+        events.extend(trees.into_iter().map(|tree| Event::Committed { tree }));
+        events
+    }
+
+    /// `false` if the two are known not to be kept in sync.
+    fn is_related(&self, peer: &PublicKey, tree: &Id) -> bool {
+        let relation = self.inner().and_then(|inner| Rows(&*inner.backend).relation(peer, tree));
+        relation.map_or(true, |relation| relation.is_some())
+    }
+
+    /// Notes what the scheduler says of the concerned relations: when it tries them next, and whether commits are pushed.
     fn plan(&self, concerned: &Concerned, scheduler: &dyn SyncScheduler) {
         let pairs: Vec<(PublicKey, Id)> = {
             let live = self.live.lock();
             live.keys().filter(|(peer, tree)| concerned.includes(peer, tree)).copied().collect()
         };
-        let planned: Vec<_> =
-            pairs.into_iter().map(|pair| (pair, scheduler.next_attempt(&pair.0, &pair.1))).collect();
-        let mut live = self.live.lock();
-        for (pair, next_attempt) in planned {
-            if let Some(live) = live.get_mut(&pair) {
-                live.next_attempt = next_attempt;
+        let says = |(peer, tree): &(PublicKey, Id)| {
+            (scheduler.next_attempt(peer, tree), scheduler.pushes(peer, tree))
+        };
+        let planned: Vec<_> = pairs.into_iter().map(|pair| (pair, says(&pair))).collect();
+        let mut pushed_now = Vec::new();
+        {
+            let mut live = self.live.lock();
+            for (pair, (next_attempt, pushed)) in planned {
+                if let Some(live) = live.get_mut(&pair) {
+                    live.next_attempt = next_attempt;
+                    if pushed && !live.pushed {
+                        pushed_now.push(pair);
+                    }
+                    live.pushed = pushed;
+                }
             }
+        }
+        for (peer, tree) in pushed_now {
+            self.push_on_links(&peer, &tree);
         }
     }
 }
@@ -131,9 +220,11 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
         Action::Sync { peer, tree } => {
             let live = engine.live(&peer, &tree);
             let (now, resets) = (engine.context().clock.monotonic(), live.resets);
-            let pushed = engine.preferences(&tree).is_some_and(|preferences| preferences.on_commit);
-            if pushed && live.live && live.in_sync_at.is_some_and(|at| now.saturating_sub(at) < FRESH) {
-                return Some(Event::Acknowledged { peer, tree, bytes: 0 });
+            if engine.pushes(&peer, &tree)
+                && live.live
+                && live.in_sync_at.is_some_and(|at| now.saturating_sub(at) < FRESH)
+            {
+                return Some(engine.acknowledged(peer, tree));
             }
             let wanted = Rows(&*engine.inner().ok()?.backend).peer(&peer).ok().flatten();
             if engine.open_link(&peer).is_none() {
@@ -149,7 +240,7 @@ async fn perform(engine: Weak<SyncEngine>, action: Action) -> Option<Event> {
                 }
             }
             Some(match sync(&engine, &peer, &tree).await {
-                Ok(()) => Event::Acknowledged { peer, tree, bytes: 0 },
+                Ok(()) => engine.acknowledged(peer, tree),
                 Err(error) => {
                     let failure = match error.kind() {
                         // One may be enabled later.

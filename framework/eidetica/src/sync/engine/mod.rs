@@ -6,7 +6,7 @@ pub(super) mod reports;
 mod server;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -42,6 +42,10 @@ pub(crate) struct Live {
     pub(crate) in_sync_at: Option<Duration>,
     pub(crate) last_error: Option<String>,
     pub(crate) attempts: u64,
+    /// The scheduler lets commits flow over open links.
+    pub(crate) pushed: bool,
+    /// Bytes of messages about the tree that the scheduler hasn't been told of.
+    pub(crate) bytes: u64,
     /// When the scheduler tries it again.
     pub(crate) next_attempt: Option<Moment>,
     /// The peer's refusal, if that was the last answer: nothing is tried again by itself.
@@ -69,6 +73,10 @@ pub(crate) struct SyncEngine {
     links: Mutex<HashMap<PublicKey, Vec<OpenLink>>>,
     next_link: AtomicU64,
     events: mpsc::Sender<Event>,
+    /// There was no room for an event: the scheduler is told anew how things stand.
+    events_lost: AtomicBool,
+    /// Relations that ended, for the saying of which there was no room.
+    endings_lost: Mutex<BTreeSet<(PublicKey, Id)>>,
     live: Mutex<HashMap<(PublicKey, Id), Live>>,
     /// Of peers that are registered.
     tries: Mutex<HashMap<PublicKey, Tries>>,
@@ -99,6 +107,8 @@ impl SyncEngine {
             links: Mutex::default(),
             next_link: AtomicU64::new(0),
             events,
+            events_lost: AtomicBool::new(false),
+            endings_lost: Mutex::default(),
             live: Mutex::default(),
             tries: Mutex::default(),
             changes: watch::Sender::new(0),

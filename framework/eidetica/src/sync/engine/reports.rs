@@ -37,6 +37,14 @@ impl SyncEngine {
 
     /// Writes down what has happened with a peer. Blocks.
     pub(crate) fn record(&self, peer: &PublicKey, changes: &BTreeMap<Id, Change>) {
+        {
+            let mut live = self.live.lock();
+            for (tree, change) in changes {
+                if let Some(live) = live.get_mut(&(*peer, *tree)) {
+                    live.bytes = live.bytes.saturating_add(change.bytes);
+                }
+            }
+        }
         let recorded = self.inner().and_then(|inner| Rows(&*inner.backend).record(peer, changes));
         if let Err(error) = recorded {
             tracing::warn!(%peer, %error, "what was exchanged with a peer couldn't be recorded");

@@ -13,7 +13,7 @@ use crate::sync::link::{Command, LinkHandle};
 use crate::sync::records::Rows;
 
 impl SyncEngine {
-    /// Tells the scheduler something; never waits. A full queue means it is busy with as much already.
+    /// Tells the scheduler something; never waits. What there is no room for it learns with [`SyncEngine::state`].
     pub(crate) fn tell(&self, event: Event) {
         if let Event::PeerReset { peer } = &event {
             // What it refused before says nothing of what it does now.
@@ -22,8 +22,11 @@ impl SyncEngine {
                 live.resets += 1;
             }
         }
-        if self.events.try_send(event).is_err() {
-            tracing::warn!("the scheduler's queue is full; a later tick catches up");
+        if let Err(lost) = self.events.try_send(event) {
+            if let Event::Unrelated { peer, tree } = lost.into_inner() {
+                self.endings_lost.lock().insert((peer, tree));
+            }
+            self.events_lost.store(true, Ordering::Release);
         }
     }
 
@@ -69,6 +72,19 @@ impl SyncEngine {
             }
         }
         Ok(())
+    }
+
+    /// Whether commits to the tree are sent down open links to the peer at once: its users and the scheduler decide.
+    pub(crate) fn pushes(&self, peer: &PublicKey, tree: &Id) -> bool {
+        let wanted = self.preferences(tree).is_some_and(|preferences| preferences.on_commit);
+        wanted && self.live.lock().get(&(*peer, *tree)).is_some_and(|live| live.pushed)
+    }
+
+    /// Sends what was committed while commits weren't pushed.
+    pub(super) fn push_on_links(&self, peer: &PublicKey, tree: &Id) {
+        for (link, _, _) in self.links.lock().get(peer).into_iter().flatten() {
+            let _ = link.commands.try_send(Command::Push { tree: *tree });
+        }
     }
 
     fn forget_on_links(&self, peer: &PublicKey, tree: &Id) {
@@ -118,7 +134,7 @@ impl SyncEngine {
     fn all_live(&self, tree: &Id) -> bool {
         let live = self.live.lock();
         let mut related = live.iter().filter(|((_, of), _)| of == tree).peekable();
-        related.peek().is_some() && related.all(|(_, live)| live.live)
+        related.peek().is_some() && related.all(|(_, live)| live.live && live.pushed)
     }
 
     /// Reconciles a tree with a peer now.

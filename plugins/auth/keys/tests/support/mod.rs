@@ -2,5 +2,4 @@
 #![allow(dead_code, unreachable_pub, reason = "every test is a crate of its own and uses some of it")]
 
 pub mod model;
-pub mod random;
 pub mod world;
