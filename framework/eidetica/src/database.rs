@@ -118,7 +118,48 @@ impl Database {
     /// # Errors
     /// [`SyncError::InstanceDropped`] after [`Instance::close`](crate::Instance::close).
     pub fn new_transaction(&self) -> Result<Transaction> {
-        Transaction::begin(self.clone())
+        Transaction::begin(self.clone(), None)
+    }
+
+    /// Begins a transaction on the database as it was when these entries were its newest: it reads that state, and its entry
+    /// follows them, beside whatever has come since. Both branches merge like those of two replicas that were apart.
+    ///
+    /// Reading costs as with [`Database::at`].
+    ///
+    /// ```
+    /// # use eidetica::{Instance, backend::InMemory, crdt::Doc, store::DocStore};
+    /// # let instance = Instance::open(Box::new(InMemory::new()))?;
+    /// # instance.create_user("alice", None)?;
+    /// # let user = instance.login_user("alice", None)?;
+    /// # let database = user.create_database(Doc::new(), &user.get_default_key()?)?;
+    /// # let write = |title: &str| {
+    /// #     let transaction = database.new_transaction()?;
+    /// #     transaction.get_store::<DocStore>("notes")?.set("title", title)?;
+    /// #     transaction.commit()
+    /// # };
+    /// write("Groceries")?;
+    /// let draft = database.tips();
+    /// write("Errands")?;
+    ///
+    /// let transaction = database.new_transaction_at(&draft)?;
+    /// let notes = transaction.get_store::<DocStore>("notes")?;
+    /// assert_eq!(notes.get_string("title")?, "Groceries");
+    /// notes.set("subtitle", "for the week")?;
+    /// transaction.commit()?;
+    ///
+    /// assert_eq!(database.tips().len(), 2);
+    /// let notes = database.get_store_viewer::<DocStore>("notes")?;
+    /// assert_eq!(notes.get_string("title")?, "Errands");
+    /// assert_eq!(notes.get_string("subtitle")?, "for the week");
+    /// # Ok::<(), eidetica::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for no entry at all; else as [`Database::at`]. The commit fails with
+    /// [`ErrorKind::LimitExceeded`] for more than 32 entries, and with `is_permission_denied()` where the key might not yet
+    /// write then.
+    pub fn new_transaction_at<T: ToId>(&self, tips: impl IntoIterator<Item = T>) -> Result<Transaction> {
+        Transaction::begin(self.clone(), Some(self.at(tips)?))
     }
 
     /// The same as [`Database::new_transaction`].
@@ -359,7 +400,7 @@ impl Database {
 
     fn change_rights(&self, op: RightsOp) -> Result<Id> {
         self.inner.check_open()?;
-        let id = self.commit(&[], Some(&op), None)?;
+        let id = self.commit(&[], Some(&op), None, None)?;
         self.inner.backend.flush()?;
         Ok(id)
     }
@@ -369,9 +410,10 @@ impl Database {
         staged: &[StagedPayload],
         op: Option<&RightsOp>,
         expected: Option<u64>,
+        base: Option<&[Id]>,
     ) -> Result<Id> {
         let key = self.key(op.is_some())?;
-        self.tree.commit(&key, staged, op, expected)
+        self.tree.commit(&key, staged, op, expected, base)
     }
 
     /// The key that signs.

@@ -162,17 +162,27 @@ impl Past {
     /// [`ErrorKind::Unsupported`] for a kind that isn't linked; those of the backend.
     pub fn get_store_viewer<S: StoreHandle>(&self, name: impl AsRef<str>) -> Result<S> {
         let name = name.as_ref();
+        S::open(Arc::new(PastStore {
+            database: self.database.clone(),
+            name: name.to_owned(),
+            rows: self.rows(name, S::KIND)?,
+            draft: Mutex::default(),
+        }))
+    }
+
+    /// A store's rows as they were.
+    pub(crate) fn rows(&self, name: &str, kind_name: &str) -> Result<Arc<dyn RowReader>> {
         self.database.inner.check_open()?;
         let tree = &self.database.tree;
-        let kind = tree.shared.stores.get(S::KIND).ok_or_else(|| {
-            let reason = format!("its kind \"{}\" isn't linked into this program", S::KIND);
+        let kind = tree.shared.stores.get(kind_name).ok_or_else(|| {
+            let reason = format!("its kind \"{kind_name}\" isn't linked into this program");
             Error::new(ErrorKind::Unsupported, "opening the store", excerpt(name, 140), reason)
         })?;
         let mut changes = RowChanges::new();
         for arrival in self.arrivals.iter() {
             let (flags, entry) = entry_of(tree, *arrival)?;
             let mut stores = entry.header().stores.iter();
-            let at = stores.position(|store| store.name == name && store.kind == S::KIND);
+            let at = stores.position(|store| store.name == name && store.kind == kind_name);
             if let Some(at) = at.filter(|_| flags.counts)
                 && let Some(payload) = read::payload(&*tree.shared.live, tree.keys, *arrival, &entry, at)?
             {
@@ -180,12 +190,7 @@ impl Past {
                 fold_into(&**kind, &NO_ROWS, &mut changes, stamp, *arrival, &payload)?;
             }
         }
-        S::open(Arc::new(PastStore {
-            database: self.database.clone(),
-            name: name.to_owned(),
-            rows: Arc::new(RowOverlay::with_changes(&NO_ROWS, changes)),
-            draft: Mutex::default(),
-        }))
+        Ok(Arc::new(RowOverlay::with_changes(&NO_ROWS, changes)))
     }
 }
 
@@ -207,7 +212,7 @@ fn entry_of(
 struct PastStore {
     database: Database,
     name: String,
-    rows: Arc<RowOverlay<'static>>,
+    rows: Arc<dyn RowReader>,
     draft: Mutex<DraftSlot>,
 }
 

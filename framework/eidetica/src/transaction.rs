@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::engine::commit::StagedPayload;
 use crate::engine::layout::StoreNo;
 use crate::engine::rows::{NoRows, StoreRows};
+use crate::past::Past;
 
 /// Changes to one or several stores of a database that become one entry, or nothing.
 ///
@@ -43,15 +44,26 @@ pub(crate) struct Shared {
     /// The tree's generation when it began.
     generation: u64,
     snapshot: OnceLock<Arc<dyn Snapshot>>,
+    /// What it reads and follows in place of the newest state.
+    base: Option<Past>,
     stores: Mutex<BTreeMap<(String, &'static str), Arc<TxStore>>>,
     ended: AtomicBool,
     writable: bool,
 }
 
 impl Transaction {
-    pub(crate) fn begin(database: Database) -> Result<Self> {
+    pub(crate) fn begin(database: Database, base: Option<Past>) -> Result<Self> {
         database.inner.check_open()?;
-        Ok(Self { shared: Arc::new(Shared::new(database, true)) })
+        if base.as_ref().is_some_and(|past| past.tips().is_empty()) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "beginning a transaction on",
+                format_args!("the database {}", database.root_id().short()),
+                "no entry is named that it could follow",
+            )
+            .hint("name one at least; the database's root is the oldest"));
+        }
+        Ok(Self { shared: Arc::new(Shared { base, ..Shared::new(database, true) }) })
     }
 
     /// A handle on a store; the store comes into being with the first write.
@@ -93,7 +105,8 @@ impl Transaction {
         let database = &self.shared.database;
         database.inner.check_open()?;
         let staged = self.shared.take()?;
-        let id = database.commit(&staged, None, expected)?;
+        let base = self.shared.base.as_ref().map(Past::tips);
+        let id = database.commit(&staged, None, expected, base)?;
         database.inner.backend.flush()?;
         Ok(id)
     }
@@ -120,6 +133,7 @@ impl Shared {
             database,
             generation,
             snapshot: OnceLock::new(),
+            base: None,
             stores: Mutex::default(),
             ended: AtomicBool::new(false),
             writable,
@@ -147,6 +161,7 @@ impl Shared {
                 name: name.to_owned(),
                 kind,
                 number: OnceLock::new(),
+                past: OnceLock::new(),
                 draft: Mutex::default(),
             })
         };
@@ -208,6 +223,8 @@ pub(crate) struct TxStore {
     kind: &'static str,
     /// Once the store exists.
     number: OnceLock<StoreNo>,
+    /// Its rows where the transaction reads the past, folded when they are first asked for.
+    past: OnceLock<Arc<dyn RowReader>>,
     draft: Mutex<DraftSlot>,
 }
 
@@ -218,6 +235,13 @@ impl StoreTx for TxStore {
 
     fn rows(&self) -> Result<Arc<dyn RowReader>> {
         self.shared.check()?;
+        if let Some(base) = &self.shared.base {
+            if let Some(rows) = self.past.get() {
+                return Ok(rows.clone());
+            }
+            let rows = base.rows(&self.name, self.kind)?;
+            return Ok(self.past.get_or_init(|| rows).clone());
+        }
         let tree = &self.shared.database.tree;
         let number = match self.number.get() {
             Some(number) => Some(*number),

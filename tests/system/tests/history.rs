@@ -6,11 +6,14 @@ use eidetica::auth::Permission;
 use eidetica::backend::InMemory;
 use eidetica::crdt::{Doc, Value};
 use eidetica::store::DocStore;
-use eidetica::{Database, Id, Result};
-use eidetica_system_tests::node::{Node, set, until, within};
+use eidetica::{Database, ErrorKind, Id, Result};
+use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
 
-eidetica_system_tests::over_every_transport! { one_branch_is_read_without_the_other }
+eidetica_system_tests::over_every_transport! {
+    one_branch_is_read_without_the_other,
+    a_transaction_on_older_entries_is_a_branch_that_merges_everywhere
+}
 
 fn data(database: &Database, tips: &[Id]) -> Result<Doc> {
     database.at(tips)?.get_store_viewer::<DocStore>("data")?.get_all()
@@ -95,5 +98,76 @@ async fn one_branch_is_read_without_the_other(over: Over) -> Result<()> {
     // What is void today is void in the past, too.
     here.revoke_since(b.key()?, theirs)?;
     assert!(data(&here, &[theirs])?.get("theirs").is_none());
+    Ok(())
+}
+
+async fn a_transaction_on_older_entries_is_a_branch_that_merges_everywhere(over: Over) -> Result<()> {
+    let (a, b) = (over.node()?, over.node()?);
+    let database = a.create()?;
+    database.grant("*", Permission::Write, 100)?;
+    set(&database, "title", "first")?;
+    let transaction = database.new_transaction()?;
+    transaction.get_store::<DocStore>("data")?.push("list", 1)?;
+    transaction.commit()?;
+    let old = database.tips();
+    let copy = b.fetch(&a.at()?.to_string(), database.root_id()).await?;
+    set(&database, "title", "second")?;
+    set(&database, "later", true)?;
+
+    let transaction = database.new_transaction_at(&old)?;
+    let store = transaction.get_store::<DocStore>("data")?;
+    assert_eq!(store.get_string("title")?, "first");
+    assert!(store.get("later").unwrap_err().is_not_found());
+    assert!(store.delete("later").unwrap_err().is_not_found());
+    store.push("list", 2)?;
+    store.set("title", "branched")?;
+    assert_eq!(store.get_string("title")?, "branched");
+    let branched = transaction.commit()?;
+
+    let parents = database.entry(&branched)?.parents;
+    assert_eq!(parents, old);
+    assert_eq!(database.tips().len(), 2);
+    // It was written last: its register wins. What the other branch alone wrote stays.
+    assert_eq!(get(&database, "title")?.as_str(), Some("branched"));
+    assert_eq!(get(&database, "later")?.as_bool(), Some(true));
+    within("the branch on the other side", b.fetch(&a.at()?.to_string(), database.root_id())).await?;
+    let all = |database: &Database| database.get_store_viewer::<DocStore>("data")?.get_all();
+    assert_eq!(all(&copy)?, all(&database)?);
+    assert_eq!(data(&database, &[branched])?, data(&copy, &[branched])?);
+    let merged = set(&copy, "merged", true)?;
+    assert_eq!(copy.tips(), [merged]);
+    Ok(())
+}
+
+#[test]
+fn a_transaction_on_older_entries_needs_entries_and_the_rights_of_then() -> Result<()> {
+    let node = Node::http_on(Box::new(InMemory::new()))?;
+    let database = node.create()?;
+    let before = database.tips();
+    let none: [Id; 0] = [];
+    let error = database.new_transaction_at(none).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(database.new_transaction_at([Id::from_bytes([7; 32])]).unwrap_err().is_not_found());
+
+    node.instance.create_user("other", None)?;
+    let other = node.instance.login_user("other", None)?;
+    database.grant(other.get_default_key()?, Permission::Write, 50)?;
+    let theirs = other.open_database(database.root_id())?;
+    let transaction = theirs.new_transaction_at(&before)?;
+    transaction.get_store::<DocStore>("data")?.set("key", 1)?;
+    assert!(transaction.commit().unwrap_err().is_permission_denied());
+
+    // Too many to follow.
+    let mut tips = Vec::new();
+    for round in 0..40 {
+        let transaction = database.new_transaction_at(&before)?;
+        transaction.get_store::<DocStore>("data")?.set("key", round)?;
+        tips.push(transaction.commit()?);
+    }
+    let transaction = database.new_transaction_at(&tips)?;
+    transaction.get_store::<DocStore>("data")?.set("key", 41)?;
+    let error = transaction.commit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert_eq!(get(&database, "key")?.as_i64(), Some(39));
     Ok(())
 }

@@ -30,13 +30,15 @@ pub(super) struct Payloads {
 impl Tree {
     /// Makes an entry of what was staged. Its effect shows at once; flush the backend for durability.
     ///
-    /// With `expected` it is made only if the tree's generation is still that.
+    /// With `expected` it is made only if the tree's generation is still that; with `base` it follows those entries rather
+    /// than the tips.
     pub(crate) fn commit(
         &self,
         author: &SecretKey,
         staged: &[StagedPayload],
         op: Option<&RightsOp>,
         expected: Option<u64>,
+        base: Option<&[Id]>,
     ) -> Result<Id> {
         let mut core = self.core.lock();
         self.finish_reevaluation(&mut core)?;
@@ -53,11 +55,11 @@ impl Tree {
                 )
                 .hint("begin a new transaction and try again"));
             }
-            let merged = match op {
-                Some(RightsOp::Merge) => Ok(()),
+            let merged = match (op, base) {
+                (Some(RightsOp::Merge), _) | (_, Some(_)) => Ok(()),
                 _ => self.merge_crowded_rights(&mut core, author),
             };
-            match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op)) {
+            match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op, base)) {
                 Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
                 done => return done,
             }
@@ -106,10 +108,14 @@ impl Tree {
         author: &SecretKey,
         payloads: &Payloads,
         op: Option<&RightsOp>,
+        base: Option<&[Id]>,
     ) -> Result<Id> {
         let live = &*self.shared.live;
         let key = author.public_key();
-        let parents = self.choose_parents(core, &key, matches!(op, Some(RightsOp::Merge)))?;
+        let parents = match base {
+            Some(base) => self.named_parents(core, base)?,
+            None => self.choose_parents(core, &key, matches!(op, Some(RightsOp::Merge)))?,
+        };
         let rights = parents.rights;
         let previous = core.chain_tip(live, self.keys, &key)?;
         let seen = core.head.clock.max(previous.map_or(HybridClock::default(), |tip| tip.clock));

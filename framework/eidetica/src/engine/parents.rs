@@ -1,11 +1,12 @@
 //! What a new entry follows: which tips it names, and when their rights operations are joined first.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use eidetica_kernel::auth::RightsOp;
 use eidetica_kernel::entry::{PARENTS_MAX, RIGHTS_MAX};
-use eidetica_kernel::{ErrorKind, Id, PublicKey, Result, SecretKey};
+use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SecretKey, SyncError};
 
 use super::records::corrupt;
 use super::tree::{Core, Info, Tree};
@@ -43,7 +44,7 @@ impl Tree {
                 return Ok(());
             }
             let payloads = self.payloads(core, &[], Some(&RightsOp::Merge))?;
-            match self.commit_once(core, author, &payloads, Some(&RightsOp::Merge)) {
+            match self.commit_once(core, author, &payloads, Some(&RightsOp::Merge), None) {
                 Ok(merge) if core.head.tips.iter().any(|tip| tip.id == merge) => {}
                 // It is void: so would the next ones be.
                 Ok(_) => return Ok(()),
@@ -52,6 +53,34 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Entries that a new one is asked to follow, whatever has come after them.
+    pub(super) fn named_parents(&self, core: &mut Core, base: &[Id]) -> Result<Parents> {
+        let ids: BTreeSet<Id> = base.iter().copied().collect();
+        let refuse = |reason| {
+            Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "committing to",
+                format_args!("the database {}", self.id.short()),
+                reason,
+            )
+            .hint("follow fewer entries"))
+        };
+        if ids.len() > PARENTS_MAX {
+            return refuse(format!("{} entries are to be followed, {PARENTS_MAX} are allowed", ids.len()));
+        }
+        let mut tips = Vec::with_capacity(ids.len());
+        for id in ids {
+            let info = core.info(&*self.shared.live, self.keys, &id)?;
+            tips.push((id, info.ok_or_else(|| Error::from(SyncError::EntryNotFound { entry: id }))?));
+        }
+        let rights =
+            core.rights_behind(tips.iter().map(|(_, info)| &info.rights)).unwrap_or_else(|| Arc::from([]));
+        if rights.len() > RIGHTS_MAX {
+            return refuse(format!("behind them are {} rights operations side by side", rights.len()));
+        }
+        Ok(Parents { tips, rights, crowded: false })
     }
 
     /// The tips that a new entry follows, sorted: all, or as many as one entry may name, with as many heads of rights

@@ -180,7 +180,7 @@ pub(crate) fn admit(tree: &Tree, signer: &SecretKey, key: &PublicKey, permission
         stores: StoreScope::All,
     };
     let op = RightsOp::Grant { to: Grantee::Key(*key), grant, keep: tree.chain_heads(key)? };
-    tree.commit(signer, &[], Some(&op), None).map(drop)
+    tree.commit(signer, &[], Some(&op), None, None).map(drop)
 }
 
 /// Lets the node's own key admit others up to `cap`, signed by an admin's key.
@@ -199,7 +199,7 @@ pub(crate) fn enable(inner: &Inner, tree: &Tree, admin: &SecretKey, cap: Permiss
         stores: StoreScope::All,
     };
     let op = RightsOp::Grant { to: Grantee::Key(device), grant, keep: tree.chain_heads(&device)? };
-    tree.commit(admin, &[], Some(&op), None)?;
+    tree.commit(admin, &[], Some(&op), None, None)?;
     inner.backend.flush()
 }
 
