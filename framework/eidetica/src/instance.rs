@@ -275,7 +275,7 @@ impl std::fmt::Debug for Instance {
 
 pub(crate) fn no_database(id: &Id) -> Error {
     Error::new(ErrorKind::NotFound, "opening the database", id, "it isn't held here")
-        .hint("list_databases() names those that are; join others with a ticket")
+        .hint("list the databases to see which are; join others with a ticket")
 }
 
 impl Inner {

@@ -137,7 +137,7 @@ impl User {
         self.preferences_of(&id)?.ok_or_else(|| {
             let reason = format!("the user {} has none for it", self.name());
             Error::new(ErrorKind::NotFound, "reading preferences of", id, reason)
-                .hint("set them with add_database()")
+                .hint("add the database to the user's preferences")
         })
     }
 

@@ -127,7 +127,7 @@ impl User {
                 wanted,
                 format_args!("the user {} has no such key", self.name()),
             )
-            .hint("list_keys() names those there are")
+            .hint("list the user's keys to see which there are")
         })
     }
 

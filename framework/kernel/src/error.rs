@@ -188,7 +188,7 @@ impl Error {
         self.0.fault
     }
 
-    /// What was being done, a participle: "opening".
+    /// What was being done, a participle: "opening". Empty for a [`SyncError`], whose reason says it in its own words.
     pub fn operation(&self) -> &str {
         &self.0.operation
     }
@@ -256,11 +256,15 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { operation, subject, reason, hint, .. } = &*self.0;
-        write!(f, "{operation}")?;
-        if !subject.is_empty() {
-            write!(f, " {subject}")?;
+        // Errors of sync say in their own words what was being done.
+        if !operation.is_empty() {
+            write!(f, "{operation}")?;
+            if !subject.is_empty() {
+                write!(f, " {subject}")?;
+            }
+            write!(f, ": ")?;
         }
-        write!(f, ": {reason}")?;
+        write!(f, "{reason}")?;
         if let Some(hint) = hint {
             write!(f, " ({hint})")?;
         }

@@ -21,13 +21,13 @@ use crate::id::Id;
 #[non_exhaustive]
 pub enum SyncError {
     /// No transport is enabled.
-    #[error("no transport is enabled; call enable_http_transport() or add_transport() first")]
+    #[error("no transport is enabled; enable one first")]
     NoTransportEnabled,
     /// The server isn't running.
-    #[error("the sync server isn't running; call start_server() first")]
+    #[error("the sync server isn't running; start it first")]
     ServerNotRunning,
     /// Sync isn't enabled.
-    #[error("sync isn't enabled on this instance; call enable_sync() first")]
+    #[error("sync isn't enabled on this instance; enable it first")]
     SyncNotEnabled,
     /// The instance behind this handle was closed or dropped.
     #[error("the instance behind this handle is closed")]
@@ -36,10 +36,10 @@ pub enum SyncError {
     #[error("the handshake failed: {0}")]
     HandshakeFailed(String),
     /// No such peer is registered.
-    #[error("no peer {0} is registered; register it with register_peer() or connect to it first")]
+    #[error("no peer {0} is registered; register it, or connect to it, first")]
     PeerNotFound(String),
     /// No such bootstrap request.
-    #[error("no bootstrap request {0}; pending_bootstrap_requests() lists those that wait")]
+    #[error("no bootstrap request {0}; list those that wait to see their ids")]
     RequestNotFound(String),
     /// No enabled transport dials such addresses.
     #[error("no enabled transport dials {address}; enabled: {enabled}")]
@@ -50,7 +50,7 @@ pub enum SyncError {
         enabled: String,
     },
     /// The server runs already.
-    #[error("the sync server runs already at {address}; stop it first with stop_server()")]
+    #[error("the sync server runs already at {address}; stop it first")]
     ServerAlreadyRunning {
         /// Where.
         address: String,
@@ -118,7 +118,7 @@ pub enum SyncError {
         peer: String,
     },
     /// A key of this node's must be proven first, and none is at hand.
-    #[error("{operation} needs a logged-in user's key; call login_user() first")]
+    #[error("{operation} needs a logged-in user's key; log in first")]
     AuthenticationRequired {
         /// What was being done.
         operation: String,
@@ -306,6 +306,6 @@ impl From<SyncError> for Error {
             ErrorKind::Unreachable | ErrorKind::Timeout => Retry::After(Duration::from_secs(1)),
             _ => Retry::Never,
         };
-        Self::new(kind, "syncing", "", &error).retrying(retry).blame(fault).caused_by(error)
+        Self::new(kind, "", "", &error).retrying(retry).blame(fault).caused_by(error)
     }
 }

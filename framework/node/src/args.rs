@@ -201,9 +201,12 @@ pub(crate) enum Asking {
     /// Peers: list, add, block, remove, try again, ping.
     #[command(subcommand)]
     Peer(Peer),
-    /// Requests for access: list, approve, reject.
+    /// Requests for access: make one, list, approve, reject.
     #[command(subcommand)]
     Request(Requests),
+    /// Invites, which tickets carry: list, revoke.
+    #[command(subcommand)]
+    Invite(Invites),
     /// Exchanges databases with peers now: one or all, with one or all.
     Sync {
         /// Name, id, or a unique beginning of the id. A key here is a peer.
@@ -321,6 +324,14 @@ pub(crate) enum Peer {
         /// Key, a unique beginning of it, or display name.
         peer: String,
     },
+    /// Lists what was exchanged with it, newest first.
+    History {
+        /// Key, a unique beginning of it, or display name.
+        peer: String,
+        /// How many exchanges at most.
+        #[arg(long, value_name = "N", default_value = "20")]
+        last: usize,
+    },
     /// Measures the round trip to it.
     Ping {
         /// Key, a unique beginning of it, or display name.
@@ -330,6 +341,22 @@ pub(crate) enum Peer {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Requests {
+    /// Asks a peer for access to a database, and syncs it once that is granted; held requests are asked again by the same command.
+    Access {
+        /// The database's id; name or beginning where it is here already.
+        db: String,
+        /// An address; or key, a unique beginning of it, or display name of a peer that is known.
+        peer: String,
+        /// Read (the default).
+        #[arg(long, group = "permission")]
+        read: bool,
+        /// Read and write.
+        #[arg(long, group = "permission")]
+        write: bool,
+        /// Everything, rights included.
+        #[arg(long, group = "permission")]
+        admin: bool,
+    },
     /// Lists those that wait.
     List {
         /// Those that were decided too.
@@ -347,6 +374,22 @@ pub(crate) enum Requests {
     /// Denies it, also when it is asked again.
     Reject {
         /// A request's id, or a unique beginning of it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Invites {
+    /// Lists those that were made here for a database.
+    List {
+        /// Name, id, or a unique beginning of the id.
+        db: String,
+    },
+    /// Ends one: nobody joins by it any more. Who has joined stays.
+    Revoke {
+        /// Name, id, or a unique beginning of the id.
+        db: String,
+        /// An invite's id, or a unique beginning of it.
         id: String,
     },
 }
@@ -443,7 +486,11 @@ mod tests {
             "export notes store --pretty",
             "share notes --write --uses 2 --expires 1h",
             "join ticket",
+            "request access 00ff 127.0.0.1:80 --write",
             "request list --all",
+            "invite list notes",
+            "invite revoke notes 00ff",
+            "peer history peer --last 3",
             "request approve 00ff --as read",
             "request reject 00ff",
             "peer ping peer",

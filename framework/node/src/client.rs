@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eidetica::auth::Permission;
 use eidetica::{ErrorKind, Instance};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -11,7 +12,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::args::{Asking, Db, Global, Key, Peer, Requests, User};
+use crate::args::{Asking, Db, Global, Invites, Key, Peer, Requests, User};
 use crate::control::{self, read_line};
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -311,13 +312,7 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         Asking::Append { db, store, path, value: json } => What::Append { db, store, path, json },
         Asking::Export { db, store, pretty } => What::Export { db, store, pretty },
         Asking::Share { db, write, admin, uses, expires, .. } => {
-            use eidetica::auth::Permission;
-            let permission = match (write, admin) {
-                (_, true) => Permission::Admin,
-                (true, _) => Permission::Write,
-                _ => Permission::Read,
-            };
-            What::Share { db, permission, uses, expires }
+            What::Share { db, permission: permission(write, admin), uses, expires }
         }
         Asking::Join { ticket } => {
             // Here, so that a ticket that isn't one opens nothing.
@@ -330,6 +325,12 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         Asking::Peer(Peer::Remove { peer }) => What::PeerRemove { peer },
         Asking::Peer(Peer::Reset { peer }) => What::PeerReset { peer },
         Asking::Peer(Peer::Ping { peer }) => What::PeerPing { peer },
+        Asking::Peer(Peer::History { peer, last }) => What::PeerHistory { peer, last },
+        Asking::Invite(Invites::List { db }) => What::InviteList { db },
+        Asking::Invite(Invites::Revoke { db, id }) => What::InviteRevoke { db, id },
+        Asking::Request(Requests::Access { db, peer, write, admin, .. }) => {
+            What::RequestAccess { db, peer, permission: permission(write, admin) }
+        }
         Asking::Request(Requests::List { all }) => What::RequestList { all },
         Asking::Request(Requests::Approve { id, permission }) => What::RequestApprove { id, permission },
         Asking::Request(Requests::Reject { id }) => What::RequestReject { id },
@@ -371,4 +372,13 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         }
     };
     Ok((what, None))
+}
+
+/// What the flags `--read`, `--write` and `--admin` say; reading without any.
+fn permission(write: bool, admin: bool) -> Permission {
+    match (write, admin) {
+        (_, true) => Permission::Admin,
+        (true, _) => Permission::Write,
+        _ => Permission::Read,
+    }
 }

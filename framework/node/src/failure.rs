@@ -54,9 +54,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // What sync says is a whole sentence; "syncing: " before it adds nothing.
-        let message = error.sync_error().map_or_else(|| error.to_string(), ToString::to_string);
-        Self::new(exit(&error), message)
+        Self::new(exit(&error), &error)
     }
 }
 

@@ -100,6 +100,22 @@ pub(crate) enum What {
     PeerPing {
         peer: String,
     },
+    PeerHistory {
+        peer: String,
+        last: usize,
+    },
+    InviteList {
+        db: String,
+    },
+    InviteRevoke {
+        db: String,
+        id: String,
+    },
+    RequestAccess {
+        db: String,
+        peer: String,
+        permission: Permission,
+    },
     RequestList {
         all: bool,
     },

@@ -73,9 +73,9 @@ async fn common_error_patterns() -> Result<()> {
 
     host.instance.close()?;
     let other = said(&instance_with_http()?, &address).await?;
-    assert!(other.starts_with("Other sync error: syncing: connecting to "), "{other}");
+    assert!(other.starts_with("Other sync error: connecting to "), "{other}");
     let other = said(&sync, &Address::iroh("iroh://node_id")?).await?;
-    assert!(other.starts_with("Other sync error: syncing: no enabled transport dials iroh:"), "{other}");
+    assert!(other.starts_with("Other sync error: no enabled transport dials iroh:"), "{other}");
     let other = said(&sync, &Address::new("http", "no address")).await?;
     assert!(other.starts_with("Non-sync error: "), "{other}");
 

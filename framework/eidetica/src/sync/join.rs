@@ -158,7 +158,7 @@ impl Database {
             let subject = excerpt(invite_id, 80);
             let reason = "this node made no such invite for the database";
             return Err(Error::new(ErrorKind::NotFound, "ending the invite", subject, reason)
-                .hint("invites() names those there are"));
+                .hint("list the database's invites to see which there are"));
         }
         self.inner.backend.flush()
     }

@@ -2,6 +2,7 @@
 
 mod data;
 mod databases;
+mod invites;
 mod joining;
 mod peers;
 mod requests;
@@ -72,6 +73,10 @@ impl Job {
             What::PeerRemove { peer } => self.remove_peer(&peer),
             What::PeerReset { peer } => self.reset_peer(&peer),
             What::PeerPing { peer } => self.ping_peer(&peer),
+            What::PeerHistory { peer, last } => self.peer_history(&peer, last),
+            What::InviteList { db } => self.list_invites(&db),
+            What::InviteRevoke { db, id } => self.revoke_invite(&db, &id),
+            What::RequestAccess { db, peer, permission } => self.request_access(&db, &peer, permission),
             What::RequestList { all } => self.list_requests(all),
             What::RequestApprove { id, permission } => self.approve_request(&id, permission),
             What::RequestReject { id } => self.reject_request(&id),

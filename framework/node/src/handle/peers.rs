@@ -1,5 +1,6 @@
 //! Peers, and syncing with them when asked.
 
+use eidetica::sync::state::SyncStateManager;
 use eidetica::sync::{PeerInfo, PeerStatus, SyncError, ToAddress};
 use eidetica::{Error, Id, KeyId};
 use eidetica_kernel::error::excerpt;
@@ -82,6 +83,36 @@ impl Job {
         Ok(Reply::new(json!({ "key": key }), ""))
     }
 
+    pub(super) fn peer_history(&self, peer: &str, last: usize) -> Result<Reply, Failure> {
+        let key = self.find_peer(peer)?;
+        let records = self.node.sync.sync_tree().new_operation()?;
+        let history = SyncStateManager::new(&records).get_sync_history(&key, Some(last))?;
+        let (mut values, mut lines): (Vec<Value>, Vec<String>) = Default::default();
+        for past in history {
+            lines.push(format!(
+                "{}  {}  {} entries, {} bytes, {:.1} ms, {}",
+                past.started_at,
+                past.tree_id.short(),
+                past.entries_count,
+                past.bytes_transferred,
+                past.duration_ms,
+                past.error_message.as_deref().unwrap_or("in sync")
+            ));
+            values.push(json!({
+                "id": past.sync_id,
+                "database": past.tree_id.to_string(),
+                "started_at": past.started_at.to_string(),
+                "completed_at": past.completed_at.to_string(),
+                "success": past.success,
+                "entries": past.entries_count,
+                "bytes": past.bytes_transferred,
+                "duration_ms": past.duration_ms,
+                "error": past.error_message,
+            }));
+        }
+        Ok(Reply::new(values.into(), lines.join("\n")))
+    }
+
     pub(super) fn ping_peer(&self, peer: &str) -> Result<Reply, Failure> {
         let key = self.find_peer(peer)?;
         let took = self.wait(self.node.sync.ping_peer(&key))?;
@@ -92,7 +123,16 @@ impl Job {
     pub(super) fn sync(&self, db: Option<&str>, peer: Option<&str>) -> Result<Reply, Failure> {
         let _user = self.acting()?;
         let sync = &self.node.sync;
-        let database = db.map(|db| find_database(&self.node, db)).transpose()?;
+        // A whole id of a database that isn't here yet can be fetched from a peer that is named.
+        let wanted = |db: &str| {
+            let found = find_database(&self.node, db);
+            if peer.is_some() {
+                found.or_else(|failure| db.parse::<Id>().map_err(|_| failure))
+            } else {
+                found
+            }
+        };
+        let database = db.map(wanted).transpose()?;
         let mut pairs: Vec<(String, Id)> = Vec::new();
         match (database, peer) {
             (None, None) => {

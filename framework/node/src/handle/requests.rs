@@ -1,15 +1,45 @@
 //! Requests for access: looking at them, and deciding.
 
 use eidetica::auth::Permission;
-use eidetica::sync::{BootstrapRequest, SyncError};
-use eidetica::{Error, KeyId};
+use eidetica::sync::{BootstrapRequest, SyncError, ToAddress};
+use eidetica::{Error, Id, KeyId};
 use serde_json::{Value, json};
 
 use super::Job;
 use crate::failure::Failure;
+use crate::node::find_database;
 use crate::request::Reply;
 
 impl Job {
+    /// Asks for access, and syncs once it is granted. What is held is an error that says so.
+    pub(super) fn request_access(
+        &self,
+        db: &str,
+        peer: &str,
+        permission: Permission,
+    ) -> Result<Reply, Failure> {
+        let user = self.acting()?;
+        let key = user.get_default_key()?;
+        // It needn't be here yet; then its whole id is needed.
+        let database =
+            find_database(&self.node, db).or_else(|failure| db.parse::<Id>().map_err(|_| failure))?;
+        let sync = &self.node.sync;
+        let address = match self.find_peer(peer) {
+            Ok(known) => {
+                let addresses = sync.get_peer_addresses(&known)?;
+                addresses.into_iter().next().ok_or_else(|| {
+                    Failure::failed(format_args!("no address of {known} is known; give its address"))
+                })?
+            }
+            Err(_) => peer.to_address()?,
+        };
+        self.wait(sync.sync_with_peer_for_bootstrap(&address, &database, &key.to_string(), permission))?;
+        let held = self.node.instance.load_database(database)?.permission_of(key)?;
+        let held = held.map(|permission| permission.to_string());
+        let text = format!("{database}  {}", held.as_deref().unwrap_or("open to everybody"));
+        Ok(Reply::new(json!({ "database": database.to_string(), "permission": held }), text))
+    }
+
     pub(super) fn list_requests(&self, all: bool) -> Result<Reply, Failure> {
         let requests =
             if all { self.all_requests()? } else { self.node.sync.pending_bootstrap_requests()? };

@@ -169,7 +169,7 @@ impl SyncEngine {
         if self.preferences(tree).is_none() {
             let reason = "its users have turned its sync off";
             let off = Error::new(ErrorKind::InvalidInput, "syncing the database", tree, reason);
-            return Err(off.hint("turn it on with set_prefs()"));
+            return Err(off.hint("turn it on in a user's preferences for the database"));
         }
         self.live.lock().entry((peer, *tree)).or_default().attempts += 1;
         let done = link.ask(|done| Command::Sync { tree: *tree, done }).await.and_then(|done| done);
