@@ -176,6 +176,8 @@ impl TransportCapabilities {
 ///   hadn't been made; a message is never torn or doubled.
 /// - **L5** Links are independent: one that nobody reads delays no other, between the same two nodes too.
 /// - **L6** What `send` has taken arrives without a further call on either half, also when the link is dropped right after.
+/// - **L7** Both ends have the same `keepalive` and the same `binding`, and no two links share a binding. `remote_key` and `binding`
+///   are there if the capabilities say so, and only then; each side's key stays the same from link to link.
 pub struct Link {
     /// The remote's address, where the transport knows one that is worth dialling or logging.
     pub remote: Option<Address>,
@@ -253,13 +255,16 @@ pub trait LinkReceiver: Send {
 
 /// Accepts links.
 ///
-/// - **A1** Dropping or closing a listener frees what it had bound: the same address binds again at once.
+/// - **A1** Dropping or closing a listener frees what it had bound: the same address binds again at once, and until then a second
+///   one there is refused. Links it has accepted stay open; those that wait to be accepted end.
 /// - **A2** A stranger who connects and says nothing, or nonsense, delays nobody else's `accept`.
 /// - **A3** `accept` may be dropped while it waits; no link is lost by it.
 /// - **A4** What `addresses_changed` gives ends with the first change after the call that made it, however late it is polled, and
 ///   never without one.
 /// - **A5** Each of its addresses can be dialled as it is, and reads back as itself; listening at "any address" (a port 0) gives
 ///   every listener its own.
+/// - **A6** A node that listens already refuses to listen once more with [`ErrorKind::InUse`], or listens at a further address; the
+///   first listener goes on either way, and once it is closed the node can listen again.
 #[async_trait]
 pub trait Listener: Send {
     /// Addresses that other nodes can dial now, best first.
@@ -276,7 +281,7 @@ pub trait Listener: Send {
     /// [`ErrorKind::Io`] when listening itself failed; a failed handshake of one stranger is no error.
     async fn accept(&mut self) -> Result<Option<Link>>;
 
-    /// Stops listening. Links it accepted stay open.
+    /// Stops listening. Links it accepted stay open. Closing twice is harmless.
     ///
     /// # Errors
     /// [`ErrorKind::Io`]; it is closed all the same.
@@ -291,6 +296,9 @@ pub trait Listener: Send {
 /// - **T4** Nothing is allocated on a stranger's word, and nothing a stranger sends panics.
 /// - **T5** `connect` and `listen` may be dropped while they wait, and leave nothing behind; a link that the other side may have
 ///   accepted meanwhile ends there.
+/// - **T6** Its scheme is made of `a`-`z`, `0`-`9`, `-` and `_`, and is the type of every address it gives; `connect` refuses
+///   addresses of another type with [`ErrorKind::InvalidInput`].
+/// - **T7** `connect` to where nobody listens ends by itself, with [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`].
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// The address type it serves, `[a-z0-9_-]+`: the part of an address before the `:`.

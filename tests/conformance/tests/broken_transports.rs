@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_conformance::transport::{Network, Reference, ReferenceNode, Suite, Transport};
+use eidetica_conformance::transport::{Needs, Network, Reference, ReferenceNode, Suite, Transport};
 use eidetica_kernel::transport::{
     Address, Link, LinkReceiver, LinkSender, Listener, MESSAGE_BYTES_MAX, TransportCapabilities,
 };
@@ -110,7 +112,7 @@ fn suite<B: Break>(how: impl Fn() -> B + Send + Sync + 'static) -> Suite {
         let how = Arc::new(how());
         Network::new("", move || Ok(Box::new(Broken { sound: hub.node(), how: how.clone() })))
     });
-    suite.case_max(Duration::from_secs(5))
+    suite.case_max(Duration::from_secs(3))
 }
 
 #[track_caller]
@@ -126,6 +128,48 @@ impl Break for Sound {}
 #[test]
 fn sound_transports_pass() {
     assert_eq!(suite(|| Sound).case_max(Duration::from_secs(60)).failures(), Vec::new());
+}
+
+#[test]
+fn a_transport_without_any_address_is_given_chosen_ones() {
+    let suite = Suite::new("chosen", || {
+        let (hub, named) = (Reference::new(), AtomicUsize::new(0));
+        let fresh = move || format!("chosen-{}", named.fetch_add(1, Ordering::Relaxed));
+        Network::new("taken by the first", move || Ok(Box::new(hub.node()))).fresh(fresh)
+    });
+    let listening: Vec<_> =
+        Suite::cases().into_iter().filter(|case| case.invariants.starts_with('A')).collect();
+    assert!(listening.len() > 8);
+    for case in listening.into_iter().filter(|case| case.needs != Needs::Raw) {
+        assert_eq!(suite.failure(case), None, "{}", case.name);
+    }
+}
+
+#[test]
+fn every_invariant_is_cited_and_every_case_cites_some() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../framework/kernel/src/transport.rs");
+    let text = std::fs::read_to_string(file).unwrap();
+    let number = |line: &str| Some(line.strip_prefix("/// - **")?.split_once("**")?.0.to_owned());
+    let numbered: BTreeSet<String> = text.lines().filter_map(number).collect();
+    assert!(["T1", "A1", "L1"].iter().all(|first| numbered.contains(*first)), "{numbered:?}");
+    // What a case doesn't cite is an empty text here, and no number.
+    let cited: BTreeSet<String> =
+        Suite::cases().iter().flat_map(|case| case.invariants.split(' ')).map(str::to_owned).collect();
+    assert_eq!(cited, numbered);
+}
+
+#[test]
+fn only_what_is_not_declared_is_skipped_and_says_why() {
+    let trials = suite(|| Sound).trials();
+    let cases = Suite::cases();
+    assert_eq!(trials.len(), cases.len());
+    for (case, trial) in cases.iter().zip(&trials) {
+        // The reference binds, and declares nothing else.
+        let skipped = !matches!(case.needs, Needs::Nothing | Needs::Binds);
+        assert_eq!(trial.has_ignored_flag(), skipped, "{}", case.name);
+        assert_eq!(trial.kind().starts_with("skipped: "), skipped, "{}", case.name);
+    }
+    assert!(cases.iter().filter(|case| case.needs == Needs::Nothing).count() > 30);
 }
 
 /// Makes a sender of a function that is given each message and the sound sender.
@@ -411,6 +455,34 @@ impl Break for KeepsBound {
 #[test]
 fn a_transport_that_keeps_its_address_after_the_close() {
     catches("a_closed_or_dropped_listener_frees_its_address_at_once", || KeepsBound);
+    catches("links_that_nobody_accepted_end_with_their_listener", || KeepsBound);
+}
+
+#[derive(Default)]
+struct ListensOnce(AtomicBool);
+
+impl Break for ListensOnce {
+    fn listener(&self, sound: Box<dyn Listener>) -> Box<dyn Listener> {
+        struct Deaf(Box<dyn Listener>);
+        #[async_trait]
+        impl Listener for Deaf {
+            fn addresses(&self) -> Vec<Address> {
+                self.0.addresses()
+            }
+            async fn accept(&mut self) -> Result<Option<Link>> {
+                std::future::pending().await
+            }
+            async fn close(&mut self) -> Result<()> {
+                self.0.close().await
+            }
+        }
+        if self.0.swap(true, Ordering::Relaxed) { Box::new(Deaf(sound)) } else { sound }
+    }
+}
+
+#[test]
+fn a_transport_that_listens_only_once() {
+    catches("a_node_listens_once_at_a_time_or_at_further_addresses", ListensOnce::default);
 }
 
 struct ForgetsAccepted;

@@ -94,6 +94,12 @@ fn dependencies_point_from_the_node_to_the_kernel_and_never_back() {
             );
         }
     }
+    for (folder, package) in packages.iter().filter(|(folder, _)| is_plugin(folder)) {
+        // The kit's feature `engine` leads back to the plugins: a registry takes no circle, so that packages come without the kit.
+        for dependency in package.dependencies.iter().filter(|known| known.name == *packages[kit].name) {
+            assert_eq!(dependency.req.to_string(), "*", "{folder} asks for a version of the kit");
+        }
+    }
     for (folder, package) in &packages {
         for test in ["tests/system", "tests/bench"] {
             let all = &depends_on(&metadata, package, false) | &depends_on(&metadata, package, true);

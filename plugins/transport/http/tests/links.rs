@@ -9,6 +9,13 @@ use support::{by_hand, frame, pair, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
+async fn only_the_dialler_knows_an_address_worth_dialling() {
+    let (dialled, accepted) = pair().await;
+    assert!(dialled.remote.is_some_and(|remote| remote.transport_type == "http"));
+    assert_eq!(accepted.remote, None, "the port that a dialler comes from can't be dialled");
+}
+
+#[tokio::test]
 async fn a_frame_that_claims_a_gigabyte_ends_the_link_before_it_comes() {
     let (mut stream, mut link) = by_hand().await;
     let mut head = vec![0x82, 0xff];

@@ -35,14 +35,6 @@ async fn a_port_binds_again_at_once_while_its_links_stay_open() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named() {
-    let (_listener, address) = listen(HttpOptions::default()).await;
-    let error = HttpTransport::new().listen(&tokio_context(), &address.address).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::InUse);
-    assert!(error.to_string().contains(&address.address), "{error}");
-}
-
-#[tokio::test]
 async fn nobody_there_is_unreachable_and_names_the_address() {
     let (listener, address) = listen(HttpOptions::default()).await;
     drop(listener);
@@ -108,23 +100,6 @@ async fn a_silent_stranger_is_hung_up_on_in_time() {
         link = listener.accept() => panic!("a link of nobody: {link:?}"),
         read = soon(stranger.read_u8()) => assert!(read.is_err()),
     }
-}
-
-#[tokio::test]
-async fn a_dropped_accept_loses_no_link() {
-    let (mut listener, address) = listen(HttpOptions::default()).await;
-    let dialling = tokio::spawn(async move { connect(&address).await });
-    let accepted = soon(async {
-        loop {
-            tokio::select! {
-                biased;
-                link = listener.accept() => break link,
-                () = tokio::task::yield_now() => {}
-            }
-        }
-    });
-    assert!(accepted.await.unwrap().is_some());
-    dialling.await.unwrap().unwrap();
 }
 
 /// The status and the body that a plain request gets.

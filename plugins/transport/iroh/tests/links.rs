@@ -12,7 +12,7 @@ use eidetica_conformance::context::tokio_context;
 use eidetica_kernel::ErrorKind;
 use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
 use eidetica_kernel::transport::{Link, MESSAGE_BYTES_MAX, Transport};
-use support::{ByHand, address_of, by_hand, link, local, nodes, raw, soon, target, transport};
+use support::{ByHand, address_of, by_hand, link, local, nodes, pair, raw, soon, target, transport};
 use tokio::sync::watch;
 
 #[tokio::test]
@@ -49,6 +49,19 @@ async fn many_links_run_over_one_connection_and_each_has_its_own_binding() {
     let (dialled, accepted) = &mut rest[0];
     dialled.sender.send("on its own".into()).await.unwrap();
     assert_eq!(soon(accepted.receiver.recv()).await.unwrap(), Some("on its own".into()));
+}
+
+#[tokio::test]
+async fn a_link_that_nobody_reads_holds_a_few_megabytes_at_most() {
+    let (mut here, _there) = pair().await;
+    let mut sent = 0;
+    while tokio::time::timeout(Duration::from_millis(50), here.sender.send(vec![1; 60_000].into()))
+        .await
+        .is_ok()
+    {
+        sent += 1;
+        assert!(sent < 100, "6 MB are under way and send still doesn't wait");
+    }
 }
 
 #[tokio::test]

@@ -270,23 +270,6 @@ async fn a_full_queue_makes_dialling_wait() {
 }
 
 #[tokio::test]
-async fn a_dropped_accept_loses_no_link() {
-    let (mut listener, address) = listen(local()).await;
-    let dialling = tokio::spawn(async move { connect(&address).await });
-    let accepted = soon(async {
-        loop {
-            tokio::select! {
-                biased;
-                link = listener.accept() => break link,
-                () = tokio::task::yield_now() => {}
-            }
-        }
-    });
-    assert!(accepted.await.unwrap().is_some());
-    soon(dialling).await.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn a_connection_that_broke_is_replaced() {
     let server = raw().await;
     let address = address_of(&server);

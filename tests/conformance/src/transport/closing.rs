@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The link has ended, and stays so.
-async fn ended(receiver: &mut dyn LinkReceiver) -> Outcome {
+pub(super) async fn ended(receiver: &mut dyn LinkReceiver) -> Outcome {
     for _ in 0..2 {
         if let Ok(Some(message)) = receiver.recv().await {
             return fail(format!("{} bytes came after the end (L3)", message.len()));

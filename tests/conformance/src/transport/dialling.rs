@@ -2,24 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{ADDRESS_BYTES_MAX, Address};
 
 use super::check::{Outcome, ensure, fail, refused, same};
-use super::ends::{Ends, at_once, join_link, poll_once};
+use super::ends::{Ends, accept_who_says, join_link, poll_once};
 use super::suite::{Case, Needs, Network};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("the_scheme_is_a_name", "scheme", scheme),
+    Case::new("the_scheme_is_a_name", "T6", scheme),
     Case::new("addresses_are_read_without_any_runtime", "T1", pure),
     Case::new("malformed_addresses_are_refused", "T1 T4", malformed),
-    Case::new("an_address_of_another_transport_is_refused", "connect", foreign),
-    Case::new("where_nobody_listens_any_more_is_unreachable", "connect", dead),
+    Case::new("an_address_of_another_transport_is_refused", "T6", foreign),
+    Case::new("where_nobody_listens_any_more_is_unreachable", "T7", dead),
     Case::new("a_dropped_connect_leaves_the_listener_sound", "T5", dropped_connect),
-    Case::new("both_ends_of_a_link_agree_on_what_it_tells", "link", agreement),
-    Case::new("keys_are_proven_at_both_ends", "link", keys).needs(Needs::ProvesKeys),
-    Case::new("each_link_has_a_binding_of_its_own_and_both_ends_know_it", "link", bindings)
+    Case::new("both_ends_of_a_link_agree_on_what_it_tells", "L7 T6", agreement),
+    Case::new("keys_are_proven_at_both_ends", "L7", keys).needs(Needs::ProvesKeys),
+    Case::new("each_link_has_a_binding_of_its_own_and_both_ends_know_it", "L7", bindings)
         .needs(Needs::Encrypts),
 ];
 
@@ -82,7 +81,8 @@ fn dead(network: &Network) -> Outcome {
         let connected = dialler.connect(&context, &address).await;
         let error =
             refused("dialling who has gone", connected, &[ErrorKind::Unreachable, ErrorKind::Timeout])?;
-        ensure(!error.to_string().is_empty(), || "an error without a text".to_owned())
+        let text = error.to_string();
+        ensure(text.contains(&address.address), || format!("the error names no address: {text}"))
     })
 }
 
@@ -98,26 +98,14 @@ fn dropped_connect(network: &Network) -> Outcome {
             }
         }
         // What was dropped may come as links that end; the one that stays is found by what it says.
-        let mut dialled = None;
         let dialling = async {
             let mut link = dialler.connect(&context, &address).await?;
             link.sender.send("stays".into()).await?;
-            dialled = Some(link);
-            Outcome::Ok(())
+            Outcome::Ok(link)
         };
-        let accepting = async {
-            loop {
-                let Some(mut accepted) = listener.accept().await? else {
-                    return fail("an open listener says it is closed (T5)");
-                };
-                if let Some(Ok(Some(message))) = at_once(accepted.receiver.recv()).await {
-                    return same("what came", message, Bytes::from("stays"));
-                }
-            }
-        };
-        let (dialling, accepting) = tokio::join!(dialling, accepting);
+        let (dialled, accepted) = tokio::join!(dialling, accept_who_says(&mut *listener, b"stays"));
         drop(server);
-        accepting.and(dialling)
+        accepted.and(dialled).map(drop)
     })
 }
 

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use eidetica_kernel::Context;
 use eidetica_kernel::transport::{Address, Link, Listener, Transport};
 
+use tokio::task::JoinSet;
+
 use super::check::{Outcome, fail};
 use super::suite::Network;
 use crate::context::tokio_context;
@@ -32,17 +34,50 @@ impl Ends {
 
     pub(super) async fn open_with(network: &Network, context: Context) -> Outcome<Self> {
         let (dialler, server) = (network.node()?, network.node()?);
-        let listener = server.listen(&context, network.listen_text()).await?;
-        let Some(address) = listener.addresses().into_iter().next() else {
-            return fail("a listener without an address");
-        };
+        let listener = server.listen(&context, &network.listen_text()).await?;
+        let address = first_address(&*listener)?;
         Ok(Self { dialler, server, listener, address, context })
+    }
+
+    /// Another listener of the same node, at `text`, in place of the one there was.
+    pub(super) async fn listen_anew(&mut self, text: &str) -> Outcome {
+        let listener = self.server.listen(&self.context, text).await?;
+        self.address = first_address(&*listener)?;
+        self.listener = listener;
+        Ok(())
     }
 
     /// One more link: dialled and accepted.
     pub(super) async fn link(&mut self) -> Outcome<(Link, Link)> {
         let Self { dialler, listener, address, context, .. } = self;
         join_link(&**dialler, context, address, &mut **listener).await
+    }
+}
+
+fn first_address(listener: &dyn Listener) -> Outcome<Address> {
+    match listener.addresses().into_iter().next() {
+        Some(address) => Ok(address),
+        None => fail("a listener without an address (A5)"),
+    }
+}
+
+/// Accepts links until one says this. Others may say nothing for ever: those of strangers, and of calls that were dropped.
+pub(super) async fn accept_who_says(listener: &mut dyn Listener, greeting: &[u8]) -> Outcome<Link> {
+    let mut accepted = JoinSet::new();
+    loop {
+        tokio::select! {
+            link = listener.accept() => {
+                let Some(mut link) = link? else { return fail("an open listener says it is closed (A2 T5)") };
+                accepted.spawn(async move { (link.receiver.recv().await, link) });
+            }
+            Some(first) = accepted.join_next() => {
+                if let (Ok(Some(message)), link) = first?
+                    && message == greeting
+                {
+                    return Ok(link);
+                }
+            }
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use super::check::{Outcome, fail, same};
 use super::suite::{Case, Network};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("two_nodes_sync_both_ways_and_live", "engine", sync),
-    Case::new("a_node_that_restarts_its_server_goes_on", "engine", restart),
+    Case::new("two_nodes_sync_both_ways_and_live", "L1 L2 T3", sync),
+    Case::new("a_node_that_restarts_its_server_goes_on", "A1 A6 L3", restart),
 ];
 
 /// Entries written before the first sync.
@@ -65,7 +65,7 @@ async fn arrived(database: &Database, key: &str, value: &str) -> Outcome {
 /// A node that serves a database, one that has synced it, and both handles.
 async fn synced(network: &Network) -> Outcome<(Instance, Instance, Database, Database)> {
     let (host, guest) = (node(network)?, node(network)?);
-    host.sync()?.start_server_async(network.listen_text()).await?;
+    host.sync()?.start_server_async(&network.listen_text()).await?;
     let user = host.login_user("user", None)?;
     let database = user.create_database(Doc::new(), user.get_default_key()?)?;
     database.grant("*", Permission::Write, 100)?;
@@ -103,7 +103,7 @@ fn restart(network: &Network) -> Outcome {
         host.sync()?.stop_server_async().await?;
         set(&copy, "while apart", "guest")?;
         set(&database, "while apart too", "host")?;
-        host.sync()?.start_server_async(network.listen_text()).await?;
+        host.sync()?.start_server_async(&network.listen_text()).await?;
         let Some(address) = host.sync()?.get_server_addresses()?.into_iter().next() else {
             return fail("the server has no address");
         };

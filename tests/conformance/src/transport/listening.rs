@@ -1,12 +1,12 @@
 //! Listeners: their addresses, what they accept, and what strangers can't do to them.
 
 use bytes::Bytes;
-use eidetica_kernel::Context;
 use eidetica_kernel::error::ErrorKind;
-use eidetica_kernel::transport::{Address, Link, Listener, Transport};
+use eidetica_kernel::transport::{Link, Listener};
 
 use super::check::{Outcome, came, ensure, fail, refused, same};
-use super::ends::{Ends, at_once, poll_once};
+use super::closing::ended;
+use super::ends::{Ends, accept_who_says, at_once, poll_once};
 use super::suite::{Case, Needs, Network};
 
 pub(super) const CASES: &[Case] = &[
@@ -15,7 +15,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("nodes_that_ask_for_any_address_get_their_own", "A5", any_address).needs(Needs::Binds),
     Case::new("an_address_in_use_is_refused", "A1", in_use).needs(Needs::Binds),
     Case::new("a_closed_or_dropped_listener_frees_its_address_at_once", "A1", freed).needs(Needs::Binds),
+    Case::new("a_node_listens_once_at_a_time_or_at_further_addresses", "A6", listens_again),
     Case::new("a_closed_listener_accepts_nothing_and_its_links_stay_open", "A1", closed),
+    Case::new("links_that_nobody_accepted_end_with_their_listener", "A1", never_accepted),
     Case::new("a_dropped_accept_loses_no_link", "A3", dropped_accept),
     Case::new("strangers_who_say_nothing_or_nonsense_delay_nobody", "A2 T4", strangers).needs(Needs::Raw),
 ];
@@ -78,20 +80,65 @@ fn freed(network: &Network) -> Outcome {
     network.run(async {
         let mut ends = Ends::open(network).await?;
         for close in [true, false, true] {
-            // With a link accepted and one waiting, as a node that is stopped has them.
+            // A link that stays open, as a node that is stopped has them.
             let (_dialled, _accepted) = ends.link().await?;
+            let text = ends.address.address.clone();
             if close {
                 ends.listener.close().await?;
+                ends.listen_anew(&text).await?;
+            } else {
+                let Ends { dialler, server, listener, address, context } = ends;
+                drop(listener);
+                let listener = server.listen(&context, &text).await?;
+                ends = Ends { dialler, server, listener, address, context };
             }
-            let text = ends.address.address.clone();
-            let Ends { dialler, server, listener, context, .. } = ends;
-            drop(listener);
-            let listener = server.listen(&context, &text).await?;
-            let Some(address) = listener.addresses().into_iter().next() else {
-                return fail("a listener without an address");
-            };
-            ends = Ends { dialler, server, listener, address, context };
             talk(&mut ends).await?;
+        }
+        Ok(())
+    })
+}
+
+fn listens_again(network: &Network) -> Outcome {
+    network.run(async {
+        let mut ends = Ends::open(network).await?;
+        match ends.server.listen(&ends.context, &network.listen_text()).await {
+            Ok(second) => ensure(second.addresses() != ends.listener.addresses(), || {
+                format!("two listeners of one node are at {} (A6)", ends.address)
+            })?,
+            Err(error) => same("the error of a second listen", error.kind(), ErrorKind::InUse)?,
+        }
+        talk(&mut ends).await?;
+        for _ in 0..3 {
+            ends.listener.close().await?;
+            ends.listen_anew(&network.listen_text()).await?;
+            talk(&mut ends).await?;
+        }
+        Ok(())
+    })
+}
+
+fn never_accepted(network: &Network) -> Outcome {
+    network.run(async {
+        for close in [true, false] {
+            let Ends { dialler, server, mut listener, address, context } = Ends::open(network).await?;
+            let mut connecting = dialler.connect(&context, &address);
+            let connected = at_once(&mut connecting).await;
+            let kept = if close {
+                listener.close().await?;
+                Some(listener)
+            } else {
+                drop(listener);
+                None
+            };
+            // Some transports connect only once they are accepted.
+            let connected = match connected {
+                Some(connected) => connected,
+                None => connecting.await,
+            };
+            if let Ok(mut link) = connected {
+                ended(&mut *link.receiver).await?;
+            }
+            drop((server, kept));
         }
         Ok(())
     })
@@ -155,53 +202,34 @@ fn strangers(network: &Network) -> Outcome {
             u64::MAX.to_be_bytes().repeat(8),
         ];
         let mut held = Vec::new();
-        for round in 0..3 {
+        for round in 0..3_u8 {
             for bytes in &nonsense {
                 let Some(connecting) = network.raw_connection(&address, bytes.clone()) else {
                     return fail("this case needs a raw connection");
                 };
-                // Whether a stranger is cut off, and when, is the transport's own choice.
-                let (connected, accepted) = tokio::join!(connecting, at_once(listener.accept()));
-                held.extend(connected);
-                if let Some(Ok(None)) = accepted {
-                    return fail("a stranger has closed the listener (A2)");
+                // Whether a stranger is cut off, and when, is the transport's own choice; some may get a link that says nothing.
+                tokio::select! {
+                    connected = connecting => held.extend(connected),
+                    never = accept_for_ever(&mut *listener) => return never,
                 }
             }
-            // Some of them may have got a link: one that says nothing. An honest node comes through all the same.
-            let mut honest = dialler_talks(&*dialler, &context, &address, &mut *listener, round).await?;
-            honest.sender.close().await?;
+            // An honest node comes through all the same.
+            let greeting = [round; 5];
+            let dialling = async {
+                let mut dialled = dialler.connect(&context, &address).await?;
+                dialled.sender.send(greeting.to_vec().into()).await?;
+                Outcome::Ok(dialled)
+            };
+            let (dialled, accepted) = tokio::join!(dialling, accept_who_says(&mut *listener, &greeting));
+            accepted.and(dialled)?;
         }
         drop((held, server));
         Ok(())
     })
 }
 
-/// Dials and greets, while the listener accepts until the greeting comes.
-async fn dialler_talks(
-    dialler: &dyn Transport,
-    context: &Context,
-    address: &Address,
-    listener: &mut dyn Listener,
-    round: u8,
-) -> Outcome<Link> {
-    let dialling = async {
-        let mut dialled = dialler.connect(context, address).await?;
-        dialled.sender.send(vec![round; 5].into()).await?;
-        Outcome::Ok(dialled)
-    };
-    let accepting = async {
-        loop {
-            let Some(mut accepted) = listener.accept().await? else {
-                return fail("an open listener says it is closed");
-            };
-            if let Some(Ok(Some(message))) = at_once(accepted.receiver.recv()).await
-                && message == vec![round; 5]
-            {
-                return Outcome::Ok(accepted);
-            }
-        }
-    };
-    let (dialled, accepted) = tokio::join!(dialling, accepting);
-    accepted?;
-    dialled
+/// Accepts links and drops them; ends only if the listener does.
+async fn accept_for_ever(listener: &mut dyn Listener) -> Outcome {
+    while listener.accept().await?.is_some() {}
+    fail("a stranger has closed the listener (A2)")
 }

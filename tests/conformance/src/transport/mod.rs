@@ -15,8 +15,8 @@
 //! # }
 //! ```
 //!
-//! Each case names the invariants it holds the transport to ([`Transport`]: T1 to T5, [`Listener`]: A1 to A5, [`Link`]: L1 to
-//! L6). Cases that need a capability the transport doesn't declare, or access that the test doesn't give, are listed as
+//! Each case names the invariants it holds the transport to ([`Transport`]: T1 to T7, [`Listener`]: A1 to A6, [`Link`]: L1 to
+//! L7). Cases that need a capability the transport doesn't declare, or access that the test doesn't give, are listed as
 //! ignored, with the reason. With the feature `engine` two whole nodes sync over the transport as well.
 //!
 //! [`Listener`]: eidetica_kernel::transport::Listener

@@ -30,7 +30,7 @@ type Raw = dyn Fn(Address, Vec<u8>) -> BoxFuture<'static, Result<Box<dyn Any + S
 /// # let _ = network;
 /// ```
 pub struct Network {
-    listen: String,
+    listen: Box<dyn Fn() -> String + Send + Sync>,
     node: Box<dyn Fn() -> Result<Box<dyn Transport>> + Send + Sync>,
     malformed: Vec<String>,
     raw: Option<Arc<Raw>>,
@@ -40,19 +40,28 @@ pub struct Network {
 
 impl Network {
     /// A network whose nodes' transports `node` makes, a new one at each call. `listen` is what they are told to listen at:
-    /// text that gives every node an address of its own (a port 0).
+    /// text that gives every node an address of its own (a port 0). Where there is no such text, see [`Network::fresh`].
     pub fn new(
         listen: impl Into<String>,
         node: impl Fn() -> Result<Box<dyn Transport>> + Send + Sync + 'static,
     ) -> Self {
+        let listen = listen.into();
         Self {
-            listen: listen.into(),
+            listen: Box::new(move || listen.clone()),
             node: Box::new(node),
             malformed: Vec::new(),
             raw: None,
             guard: None,
             case_max: CASE_MAX,
         }
+    }
+
+    /// Nodes are told to listen at what `listen` makes, another text at each call: for transports whose addresses are chosen, as the
+    /// paths of sockets are.
+    #[must_use]
+    pub fn fresh(mut self, listen: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.listen = Box::new(listen);
+        self
     }
 
     /// Texts that are no addresses of this transport, beside those that are nobody's.
@@ -84,8 +93,8 @@ impl Network {
         (self.node)()
     }
 
-    pub(super) fn listen_text(&self) -> &str {
-        &self.listen
+    pub(super) fn listen_text(&self) -> String {
+        (self.listen)()
     }
 
     pub(super) fn malformed_texts(&self) -> &[String] {
@@ -121,7 +130,7 @@ impl Network {
 
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Network").field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("Network").finish_non_exhaustive()
     }
 }
 
@@ -147,7 +156,7 @@ impl Needs {
             Self::Binds => (capabilities.binds, "it chooses its addresses by itself"),
             Self::ProvesKeys => (capabilities.proves_keys, "it proves no keys"),
             Self::Encrypts => (capabilities.encrypts, "it doesn't encrypt"),
-            Self::Raw => (raw, "there is nothing below its links to connect to"),
+            Self::Raw => (raw, "the test gives no way to connect below its links"),
         };
         (!there).then_some(missing)
     }

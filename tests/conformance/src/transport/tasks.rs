@@ -1,12 +1,13 @@
 //! What a transport leaves behind: nothing.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
 use tokio::sync::watch;
 
 use super::check::{Outcome, ensure};
-use super::ends::{Ends, fill};
+use super::ends::{Ends, at_once, fill};
 use super::suite::{Case, Network};
 use crate::context::tokio_context;
 
@@ -43,8 +44,11 @@ impl Spawner for Counting {
     }
 }
 
-/// Opens links, fills them, drops them in different orders, and the nodes last; says how many tasks run then.
-async fn live(network: &Network) -> Outcome<watch::Receiver<usize>> {
+/// The number of tasks that run, and a stranger who is still connected.
+type Left = (watch::Receiver<usize>, Option<Box<dyn Any + Send>>);
+
+/// Opens links, fills them, drops them in different orders, and the nodes last.
+async fn live(network: &Network) -> Outcome<Left> {
     let (count, running) = watch::channel(0);
     let mut context = tokio_context();
     context.spawner = Arc::new(Counting { inner: context.spawner.clone(), running: Arc::new(count) });
@@ -61,13 +65,22 @@ async fn live(network: &Network) -> Outcome<watch::Receiver<usize>> {
     }
     let (mut open, _unread) = ends.link().await?;
     fill(&mut open).await?;
+    let mut stranger = None;
+    if let Some(connecting) = network.raw_connection(&ends.address, Vec::new()) {
+        tokio::select! {
+            connected = connecting => stranger = Some(connected?),
+            _ = ends.listener.accept() => {}
+        }
+        // Takes the stranger in, where that is done while somebody accepts.
+        at_once(ends.listener.accept()).await;
+    }
     drop(ends);
-    Ok(running)
+    Ok((running, stranger))
 }
 
 fn tasks_end(network: &Network) -> Outcome {
     network.run(async {
-        let mut running = live(network).await?;
+        let (mut running, _stranger) = live(network).await?;
         // The suite's time limit tells of a task that never ends.
         running.wait_for(|running| *running == 0).await?;
         Ok(())
@@ -77,7 +90,8 @@ fn tasks_end(network: &Network) -> Outcome {
 fn nothing_left(network: &Network) -> Outcome {
     network.run(async {
         let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        let mut running = live(network).await?;
+        let (mut running, stranger) = live(network).await?;
+        drop(stranger);
         running.wait_for(|running| *running == 0).await?;
         // Tasks of libraries end a moment after what owned them.
         while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
