@@ -189,5 +189,6 @@ fn options_are_decoded_by_name() {
 
 #[test]
 fn it_registers_itself() {
-    assert_eq!(Registry::linked().unwrap().names("scheduler"), ["adaptive"]);
+    // The kit may have linked others beside it.
+    assert!(Registry::linked().unwrap().names("scheduler").contains(&"adaptive"));
 }

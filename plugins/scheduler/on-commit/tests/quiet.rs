@@ -67,5 +67,6 @@ fn options_out_of_range_are_reported_and_survived() {
 
 #[test]
 fn it_registers_itself() {
-    assert_eq!(Registry::linked().unwrap().names("scheduler"), ["on-commit"]);
+    // The kit may have linked others beside it.
+    assert!(Registry::linked().unwrap().names("scheduler").contains(&"on-commit"));
 }
