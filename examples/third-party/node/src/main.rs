@@ -1,0 +1,5 @@
+use unix_socket_transport as _;
+
+fn main() -> std::process::ExitCode {
+    eidetica_node::main()
+}
