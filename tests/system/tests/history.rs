@@ -124,7 +124,7 @@ async fn a_transaction_on_older_entries_is_a_branch_that_merges_everywhere(over:
     assert_eq!(store.get_string("title")?, "branched");
     let branched = transaction.commit()?;
 
-    let parents = database.entry(&branched)?.parents;
+    let parents = database.entry(branched)?.parents;
     assert_eq!(parents, old);
     assert_eq!(database.tips().len(), 2);
     // It was written last: its register wins. What the other branch alone wrote stays.
