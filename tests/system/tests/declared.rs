@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use eidetica::auth::Permission;
+use eidetica::crdt::Value;
 use eidetica::sync::state::SyncStateManager;
 use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::sync::{Address, Admission, AuthParams, ConnectionState, SyncError, SyncPeerInfo};
@@ -12,10 +13,11 @@ use eidetica::{Database, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
 use eidetica_system_tests::route::Route;
-use eidetica_system_tests::seeded::VirtualTime;
+use eidetica_system_tests::seeded::{VirtualTime, noise};
 
 eidetica_system_tests::over_http_and_iroh! {
     a_handle_says_how_the_sync_goes_before_during_and_after,
+    a_handle_says_how_a_sync_stands_that_is_under_way,
     a_key_that_cannot_be_parsed_is_kept_and_shown_and_never_dialled,
     waiting_ends_with_the_refusal_of_a_peer_that_lets_nobody_in,
     access_that_was_declared_is_asked_for_and_granted_up_to_the_cap,
@@ -86,6 +88,45 @@ async fn a_handle_says_how_the_sync_goes_before_during_and_after(over: Over) -> 
     })
     .await;
     assert_eq!(text(&here, "offline 2").as_deref(), Some("written while apart"));
+    Ok(())
+}
+
+async fn a_handle_says_how_a_sync_stands_that_is_under_way(over: Over) -> Result<()> {
+    const ENTRIES: u64 = 100;
+    let (a, b) = (over.secluded()?, over.node()?);
+    let here = a.create()?;
+    here.grant(b.key()?, Permission::Write, 100)?;
+    for number in 0..ENTRIES {
+        set(&here, &number.to_string(), Value::from(noise(number, 20_000)))?;
+    }
+    let route = Route::to(over, &a).await.unwrap();
+    route.stall_after(1_000_000);
+    let handle = b.instance.sync()?.register_sync_peer(declaration(&a, &here, route.at())?)?;
+    // What has come is written down as held by the peer a moment after it.
+    until("something has come, and is known to be at the peer", || {
+        handle.status().is_ok_and(|status| status.has_local_data && status.entries_behind == 0)
+    })
+    .await;
+    let during = handle.status()?;
+    assert_eq!(during.connection, ConnectionState::Connected);
+    assert_eq!((during.last_sync, during.next_retry), (None, None));
+    assert_eq!(during.last_error, None);
+    assert!(
+        get(&b.user.open_database(here.root_id())?, &(ENTRIES - 1).to_string()).is_err(),
+        "it stands still"
+    );
+
+    route.reset();
+    within("the first sync", handle.wait_for_initial_sync()).await?;
+    let after = handle.status()?;
+    assert!(after.last_sync.is_some());
+    assert_eq!((after.last_error, after.entries_behind), (None, 0));
+    until("the next one is planned", || {
+        handle.status().is_ok_and(|status| status.next_retry > after.last_sync)
+    })
+    .await;
+    let last = get(&b.user.open_database(here.root_id())?, &(ENTRIES - 1).to_string())?;
+    assert!(last == Value::from(noise(ENTRIES - 1, 20_000)));
     Ok(())
 }
 
