@@ -275,6 +275,12 @@ impl Batch {
     }
 
     /// An empty batch with room for so many writes.
+    ///
+    /// ```
+    /// use eidetica_kernel::backend::Batch;
+    ///
+    /// assert_eq!(Batch::with_capacity(8), Batch::new());
+    /// ```
     pub fn with_capacity(writes: usize) -> Self {
         Self { preconditions: Vec::with_capacity(1), writes: Vec::with_capacity(writes) }
     }

@@ -104,6 +104,60 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// Which relations it is about.
+    ///
+    /// ```
+    /// use eidetica_kernel::scheduler::{Event, Scope};
+    /// use eidetica_kernel::{Id, PublicKey};
+    ///
+    /// let (peer, tree) = (PublicKey::from_bytes([1; 32]), Id::from_bytes([2; 32]));
+    /// let committed = Event::Committed { tree }.scope();
+    /// assert!(committed.includes(&peer, &tree));
+    /// assert!(!committed.includes(&peer, &Id::from_bytes([3; 32])));
+    /// assert_eq!(Event::Tick.scope(), Scope::ALL);
+    /// ```
+    pub fn scope(&self) -> Scope {
+        let (peer, tree) = match self {
+            Self::Related { peer, tree, .. }
+            | Self::Unrelated { peer, tree }
+            | Self::Acknowledged { peer, tree, .. }
+            | Self::SyncFailed { peer, tree, .. } => (Some(*peer), Some(*tree)),
+            Self::Committed { tree } => (None, Some(*tree)),
+            Self::Connected { peer }
+            | Self::Disconnected { peer }
+            | Self::Probed { peer, .. }
+            | Self::PeerReset { peer } => (Some(*peer), None),
+            Self::WallClock { .. } | Self::Tick => (None, None),
+        };
+        Scope { peer, tree }
+    }
+}
+
+/// The relations that something is about: those of a peer, of a tree, one, or all. [`Event::scope`] gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Only this peer's.
+    pub peer: Option<PublicKey>,
+    /// Only this tree's.
+    pub tree: Option<Id>,
+}
+
+impl Scope {
+    /// Every relation.
+    pub const ALL: Self = Self { peer: None, tree: None };
+
+    /// `true` if it is about that relation.
+    pub fn includes(&self, peer: &PublicKey, tree: &Id) -> bool {
+        self.includes_peer(peer) && self.tree.is_none_or(|of| of == *tree)
+    }
+
+    /// `true` if it is about that peer, whatever the tree.
+    pub fn includes_peer(&self, peer: &PublicKey) -> bool {
+        self.peer.is_none_or(|of| of == *peer)
+    }
+}
+
 /// What the users of a tree want of its synchronisation; several users combine to the most eager wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preferences {

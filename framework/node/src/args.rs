@@ -177,15 +177,8 @@ pub(crate) enum Asking {
     Share {
         /// Name, id, or a unique beginning of the id.
         db: String,
-        /// Whoever joins may read (the default).
-        #[arg(long, group = "permission")]
-        read: bool,
-        /// Whoever joins may read and write.
-        #[arg(long, group = "permission")]
-        write: bool,
-        /// Whoever joins may do everything, rights included.
-        #[arg(long, group = "permission")]
-        admin: bool,
+        #[command(flatten)]
+        to: Access,
         /// How many keys may join by it.
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
@@ -339,6 +332,31 @@ pub(crate) enum Peer {
     },
 }
 
+/// What is given to, or asked for.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Access {
+    /// To read (the default).
+    #[arg(long)]
+    read: bool,
+    /// To read and write.
+    #[arg(long)]
+    write: bool,
+    /// To do everything, rights included.
+    #[arg(long)]
+    admin: bool,
+}
+
+impl Access {
+    pub(crate) fn permission(&self) -> Permission {
+        match (self.read, self.write, self.admin) {
+            (_, _, true) => Permission::Admin,
+            (_, true, _) => Permission::Write,
+            (true | false, false, false) => Permission::Read,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Requests {
     /// Asks a peer for access to a database, and syncs it once that is granted; held requests are asked again by the same command.
@@ -347,15 +365,8 @@ pub(crate) enum Requests {
         db: String,
         /// An address; or key, a unique beginning of it, or display name of a peer that is known.
         peer: String,
-        /// Read (the default).
-        #[arg(long, group = "permission")]
-        read: bool,
-        /// Read and write.
-        #[arg(long, group = "permission")]
-        write: bool,
-        /// Everything, rights included.
-        #[arg(long, group = "permission")]
-        admin: bool,
+        #[command(flatten)]
+        to: Access,
     },
     /// Lists those that wait.
     List {

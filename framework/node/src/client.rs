@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use eidetica::auth::Permission;
 use eidetica::{ErrorKind, Instance};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -311,8 +310,8 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         Asking::Delete { db, store, path } => What::Delete { db, store, path },
         Asking::Append { db, store, path, value: json } => What::Append { db, store, path, json },
         Asking::Export { db, store, pretty } => What::Export { db, store, pretty },
-        Asking::Share { db, write, admin, uses, expires, .. } => {
-            What::Share { db, permission: permission(write, admin), uses, expires }
+        Asking::Share { db, to, uses, expires } => {
+            What::Share { db, permission: to.permission(), uses, expires }
         }
         Asking::Join { ticket } => {
             // Here, so that a ticket that isn't one opens nothing.
@@ -328,8 +327,8 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         Asking::Peer(Peer::History { peer, last }) => What::PeerHistory { peer, last },
         Asking::Invite(Invites::List { db }) => What::InviteList { db },
         Asking::Invite(Invites::Revoke { db, id }) => What::InviteRevoke { db, id },
-        Asking::Request(Requests::Access { db, peer, write, admin, .. }) => {
-            What::RequestAccess { db, peer, permission: permission(write, admin) }
+        Asking::Request(Requests::Access { db, peer, to }) => {
+            What::RequestAccess { db, peer, permission: to.permission() }
         }
         Asking::Request(Requests::List { all }) => What::RequestList { all },
         Asking::Request(Requests::Approve { id, permission }) => What::RequestApprove { id, permission },
@@ -372,13 +371,4 @@ fn read(command: Asking) -> Result<(What, Option<PathBuf>), Failure> {
         }
     };
     Ok((what, None))
-}
-
-/// What the flags `--read`, `--write` and `--admin` say; reading without any.
-fn permission(write: bool, admin: bool) -> Permission {
-    match (write, admin) {
-        (_, true) => Permission::Admin,
-        (true, _) => Permission::Write,
-        _ => Permission::Read,
-    }
 }

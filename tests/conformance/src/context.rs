@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eidetica_kernel::Timestamp;
 use eidetica_kernel::runtime::{BoxFuture, Clock, Context, Rng, Spawner, TaskGuard};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A context whose tasks run on the tokio runtime that this is called from.
@@ -26,6 +27,55 @@ pub fn tokio_context() -> Context {
         spawner: Arc::new(TokioSpawner(Handle::current())),
         clock: Arc::new(TokioClock(Instant::now())),
         rng: Arc::new(SystemRng),
+    }
+}
+
+/// As [`tokio_context`], and how many of its tasks run.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let (context, mut running) = eidetica_conformance::context::counting_context();
+/// let task = context.spawner.spawn("waits", Box::pin(std::future::pending()));
+/// assert_eq!(*running.borrow(), 1);
+/// drop(task);
+/// running.wait_for(|running| *running == 0).await.unwrap();
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn counting_context() -> (Context, watch::Receiver<usize>) {
+    let (count, running) = watch::channel(0);
+    let context = tokio_context();
+    let spawner = Arc::new(CountingSpawner { inner: context.spawner, running: Arc::new(count) });
+    (Context { spawner, ..context }, running)
+}
+
+struct CountingSpawner {
+    inner: Arc<dyn Spawner>,
+    running: Arc<watch::Sender<usize>>,
+}
+
+/// A task that runs.
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+impl Spawner for CountingSpawner {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
+        self.running.send_modify(|running| *running += 1);
+        let running = Running(self.running.clone());
+        let counted = async move {
+            let _running = running;
+            task.await;
+        };
+        self.inner.spawn(name, Box::pin(counted))
     }
 }
 

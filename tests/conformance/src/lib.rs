@@ -2,7 +2,11 @@
 
 pub mod auth;
 pub mod backend;
+mod check;
 pub mod context;
+mod run;
 pub mod scheduler;
 pub mod store;
 pub mod transport;
+
+pub use check::Outcome;

@@ -104,40 +104,31 @@ impl Over {
 /// Runs `async fn name(over: Over) -> eidetica::Result<()>` as a test for each transport that crosses a network.
 #[macro_export]
 macro_rules! over_http_and_iroh {
-    ($($name:ident),+ $(,)?) => {$(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread")]
-            async fn over_http() -> eidetica::Result<()> {
-                super::$name($crate::over::Over::Http).await
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn over_iroh() -> eidetica::Result<()> {
-                super::$name($crate::over::Over::Iroh).await
-            }
-        }
-    )+};
+    ($($name:ident),+ $(,)?) => {
+        $($crate::over! { $name: over_http Http, over_iroh Iroh })+
+    };
 }
 
 /// As [`over_http_and_iroh`], and within the process, where everything is a little closer together in time.
 #[macro_export]
 macro_rules! over_every_transport {
-    ($($name:ident),+ $(,)?) => {$(
+    ($($name:ident),+ $(,)?) => {
+        $($crate::over! { $name: over_http Http, over_iroh Iroh, over_memory Memory })+
+    };
+}
+
+/// The tests of one such function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! over {
+    ($name:ident: $($test:ident $over:ident),+) => {
         mod $name {
-            #[tokio::test(flavor = "multi_thread")]
-            async fn over_http() -> eidetica::Result<()> {
-                super::$name($crate::over::Over::Http).await
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn over_iroh() -> eidetica::Result<()> {
-                super::$name($crate::over::Over::Iroh).await
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn over_memory() -> eidetica::Result<()> {
-                super::$name($crate::over::Over::Memory).await
-            }
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() -> eidetica::Result<()> {
+                    super::$name($crate::over::Over::$over).await
+                }
+            )+
         }
-    )+};
+    };
 }

@@ -1,13 +1,11 @@
 //! What the scheduler does by default, and with each option changed, on virtual time.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eidetica_kernel::registry::{Plugin, Registry, SchedulerFactory};
 use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences};
 use eidetica_kernel::{Id, PublicKey, SyncScheduler};
 use eidetica_scheduler_standard::{STANDARD, Standard, StandardOptions};
-use proptest::prelude::*;
 
 const fn peer(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
@@ -470,151 +468,4 @@ fn it_registers_itself() {
     let registry = Registry::linked().unwrap();
     assert_eq!(registry.names("scheduler"), ["standard"]);
     assert!(matches!(registry.plugins(), [Plugin::Scheduler(_)]));
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Event(Event),
-    Answer(usize, u8),
-    Wait(u64),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let peers = (1_u8..4).prop_map(peer);
-    let trees = (1_u8..4).prop_map(tree);
-    let preferences = (any::<bool>(), proptest::option::of(0_u64..400)).prop_map(|(on_commit, interval)| {
-        Preferences { on_commit, interval: interval.map(Duration::from_secs) }
-    });
-    let event = prop_oneof![
-        3 => (peers.clone(), trees.clone(), preferences)
-            .prop_map(|(peer, tree, preferences)| Event::Related { peer, tree, preferences }),
-        1 => (peers.clone(), trees.clone()).prop_map(|(peer, tree)| Event::Unrelated { peer, tree }),
-        3 => trees.clone().prop_map(|tree| Event::Committed { tree }),
-        2 => peers.clone().prop_map(|peer| Event::Connected { peer }),
-        2 => peers.clone().prop_map(|peer| Event::Disconnected { peer }),
-        1 => peers.clone().prop_map(|peer| Event::PeerReset { peer }),
-        1 => (peers.clone(), trees).prop_map(|(peer, tree)| Event::Acknowledged { peer, tree, bytes: 0 }),
-        1 => peers.prop_map(|peer| Event::Probed { peer, alive: false }),
-        1 => Just(Event::Tick),
-    ];
-    let step = prop_oneof![
-        4 => event.prop_map(Step::Event),
-        4 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Answer(which, how)),
-        3 => (0_u64..120_000).prop_map(Step::Wait),
-    ];
-    proptest::collection::vec(step, 0..120)
-}
-
-/// Which actions an event may cause; a tick any.
-fn concerned(event: &Event) -> impl Fn(&Action) -> bool + use<> {
-    let (of_peer, of_tree) = match event {
-        Event::Related { peer, tree, .. }
-        | Event::Unrelated { peer, tree }
-        | Event::Acknowledged { peer, tree, .. }
-        | Event::SyncFailed { peer, tree, .. } => (Some(*peer), Some(*tree)),
-        Event::Committed { tree } => (None, Some(*tree)),
-        Event::Connected { peer }
-        | Event::Disconnected { peer }
-        | Event::Probed { peer, .. }
-        | Event::PeerReset { peer } => (Some(*peer), None),
-        _ => (None, None),
-    };
-    move |action| {
-        let (peer, tree) = match action {
-            Action::Sync { peer, tree } => (*peer, Some(*tree)),
-            Action::Probe { peer } | Action::Drop { peer } => (*peer, None),
-            _ => return false,
-        };
-        of_peer.is_none_or(|of| of == peer) && of_tree.is_none_or(|of| tree.is_none_or(|tree| of == tree))
-    }
-}
-
-/// Runs the steps, answering only what was asked, and checks H3, H4 and H5 at each; then lets everything succeed and
-/// checks H2: every relation that nobody refused is synced within the interval.
-fn check(steps: Vec<Step>) {
-    let mut world = World::new(StandardOptions::default());
-    let mut open: BTreeSet<Action> = BTreeSet::new();
-    let mut wanted: BTreeSet<(PublicKey, Id)> = BTreeSet::new();
-    let send = |world: &mut World, open: &mut BTreeSet<Action>, event: Event| {
-        let concerned = concerned(&event);
-        for action in world.event(event) {
-            assert!(concerned(&action), "H4: {action:?} has nothing to do with the event");
-            match action {
-                Action::Drop { .. } => {}
-                asked => assert!(open.insert(asked.clone()), "H3: {asked:?} was asked for twice"),
-            }
-        }
-    };
-    for step in steps {
-        match step {
-            Step::Event(Event::Acknowledged { peer, tree, .. })
-                if open.contains(&Action::Sync { peer, tree }) => {}
-            Step::Event(Event::Probed { .. }) => {}
-            Step::Event(event) => {
-                match &event {
-                    Event::Related { peer, tree, .. } => drop(wanted.insert((*peer, *tree))),
-                    Event::Unrelated { peer, tree } => drop(wanted.remove(&(*peer, *tree))),
-                    _ => {}
-                }
-                send(&mut world, &mut open, event);
-            }
-            Step::Answer(which, how) => {
-                let Some(action) = open.iter().nth(which % open.len().max(1)).cloned() else { continue };
-                open.remove(&action);
-                let event = match action {
-                    Action::Sync { peer, tree } => match how {
-                        0 | 1 => Event::Acknowledged { peer, tree, bytes: 9 },
-                        2 => Event::SyncFailed { peer, tree, failure: Failure::Unreachable },
-                        _ => Event::SyncFailed { peer, tree, failure: Failure::Refused },
-                    },
-                    Action::Probe { peer } => Event::Probed { peer, alive: how != 0 },
-                    _ => continue,
-                };
-                send(&mut world, &mut open, event);
-            }
-            Step::Wait(millis) => {
-                let until = world.now + Duration::from_millis(millis);
-                while let Some(wakeup) = world.scheduler.next_wakeup().filter(|wakeup| *wakeup <= until) {
-                    world.now = wakeup;
-                    send(&mut world, &mut open, Event::Tick);
-                }
-                world.now = until;
-            }
-        }
-    }
-    // Everybody's word changes, then everybody answers.
-    for n in 1..4 {
-        send(&mut world, &mut open, Event::PeerReset { peer: peer(n) });
-    }
-    let until = world.now + Duration::from_secs(301);
-    let mut synced = BTreeSet::new();
-    loop {
-        while let Some(action) = open.pop_first() {
-            let event = match action {
-                Action::Sync { peer, tree } => {
-                    synced.insert((peer, tree));
-                    Event::Acknowledged { peer, tree, bytes: 9 }
-                }
-                Action::Probe { peer } => Event::Probed { peer, alive: true },
-                _ => continue,
-            };
-            send(&mut world, &mut open, event);
-        }
-        let Some(wakeup) = world.scheduler.next_wakeup().filter(|wakeup| *wakeup <= until) else { break };
-        world.now = wakeup;
-        send(&mut world, &mut open, Event::Tick);
-    }
-    assert!(wanted.is_subset(&synced), "H2: {wanted:?} are wanted, {synced:?} were synced");
-    for (peer, tree) in wanted {
-        assert!(world.scheduler.next_attempt(&peer, &tree).is_some(), "H2: nothing is planned");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn any_history_keeps_the_invariants(steps in steps()) {
-        check(steps);
-    }
 }

@@ -5,15 +5,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use eidetica_conformance::context::tokio_context;
+use eidetica_conformance::context::{counting_context, tokio_context};
 use eidetica_kernel::ErrorKind;
-use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
 use eidetica_kernel::transport::{Link, MESSAGE_BYTES_MAX, Transport};
 use support::{ByHand, address_of, by_hand, link, local, nodes, pair, raw, soon, target, transport};
-use tokio::sync::watch;
 
 #[tokio::test]
 async fn many_links_run_over_one_connection_and_each_has_its_own_binding() {
@@ -164,39 +161,9 @@ async fn the_channel_binding_is_what_tls_exports_for_the_stream() {
     assert_eq!(target(&remote), endpoint.addr(), "a dialler is found where it dials from");
 }
 
-/// Counts the tasks that run.
-struct Counting {
-    inner: Arc<dyn Spawner>,
-    running: Arc<watch::Sender<usize>>,
-}
-
-struct Running(Arc<watch::Sender<usize>>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
-}
-
-impl Spawner for Counting {
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
-        self.running.send_modify(|running| *running += 1);
-        let running = Running(self.running.clone());
-        self.inner.spawn(
-            name,
-            Box::pin(async move {
-                let _running = running;
-                task.await;
-            }),
-        )
-    }
-}
-
 #[tokio::test]
 async fn every_task_ends_and_every_socket_closes_once_nobody_is_left() {
-    let (count, mut running) = watch::channel(0);
-    let mut context = tokio_context();
-    context.spawner = Arc::new(Counting { inner: context.spawner.clone(), running: Arc::new(count) });
+    let (context, mut running) = counting_context();
     let (dialler, server) = (transport(local()), transport(local()));
     let mut listener = server.listen(&context, "").await.unwrap();
     let address = listener.addresses().remove(0);

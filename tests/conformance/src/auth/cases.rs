@@ -9,8 +9,9 @@ use eidetica_kernel::auth::{
 use eidetica_kernel::{Id, PublicKey};
 
 use super::random::{random_op, random_world_and_refused};
-use super::suite::{Case, Outcome, Setup, ensure, fail};
+use super::suite::{Case, Setup};
 use super::world::{Draft, Ix, ROOT, World, key};
+use crate::check::{Outcome, ensure, fail};
 use crate::store::Random;
 
 pub(super) const CASES: &[Case] = &[

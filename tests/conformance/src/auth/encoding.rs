@@ -6,8 +6,9 @@ use eidetica_kernel::error::{Error, ErrorKind};
 use eidetica_kernel::{Id, Result};
 
 use super::random::random_op;
-use super::suite::{Case, Outcome, Setup, ensure, fail};
+use super::suite::{Case, Setup};
 use super::world::key;
+use crate::check::{Outcome, ensure, fail};
 use crate::store::Random;
 
 pub(super) const CASES: &[Case] = &[

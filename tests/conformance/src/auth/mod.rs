@@ -25,8 +25,9 @@ mod revocation;
 mod suite;
 mod world;
 
+pub use crate::check::Outcome;
 pub use eidetica_kernel::auth::AuthPolicy;
 pub use random::{random_grant, random_op, random_world};
 pub use reference::Reference;
-pub use suite::{Case, Outcome, Suite};
+pub use suite::{Case, Suite};
 pub use world::{Draft, Entry, Ix, ROOT, World, key};

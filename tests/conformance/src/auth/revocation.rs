@@ -2,8 +2,9 @@
 
 use eidetica_kernel::auth::{Grant, Grantee, Permission, RightsOp};
 
-use super::suite::{Case, Outcome, Setup, ensure};
+use super::suite::{Case, Setup};
 use super::world::{Ix, ROOT, World, key};
+use crate::check::{Outcome, ensure, fail};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a_revoked_key_may_do_nothing_afterwards", "P7", afterwards),
@@ -104,7 +105,7 @@ fn others(setup: &Setup) -> Outcome {
         ensure(world.stands(ix), || format!("entry {ix} of another key is void"))?;
     }
     let later = world.try_write(2, &[revoked, mine, above], "notes");
-    let Ok(later) = later else { return super::suite::fail("another key may not write any more") };
+    let Ok(later) = later else { return fail("another key may not write any more") };
     ensure(world.stands(later), || "what another key writes later is void".to_owned())?;
     ensure(world.policy.may_read(&world.table(), &key(2)), || "another key may not read any more".to_owned())
 }
@@ -114,7 +115,7 @@ fn again(setup: &Setup) -> Outcome {
     let revoked = world.op(0, &[granted], revoke(1));
     let back = world.op(0, &[revoked], grant(1, Permission::Write));
     let Ok(note) = world.try_write(1, &[back], "notes") else {
-        return super::suite::fail("a key that was granted again may not write");
+        return fail("a key that was granted again may not write");
     };
     ensure(world.stands(note), || "what a key writes that was granted again is void".to_owned())?;
     let old = world.try_write(1, &[revoked], "notes");

@@ -1,43 +1,10 @@
 //! Small checks that say what was expected and what was found.
 
-use std::fmt::Debug;
-
 use bytes::Bytes;
 use eidetica_kernel::backend::{Batch, Page, Row, Scan, for_each_row};
-use eidetica_kernel::error::{ErrorKind, Result};
-use libtest_mimic::Failed;
+use eidetica_kernel::error::Result;
 
-/// What a case returns; any error that can be displayed converts with `?`.
-pub type Outcome<T = ()> = std::result::Result<T, Failed>;
-
-pub(super) fn fail<T>(message: impl std::fmt::Display) -> Outcome<T> {
-    Err(Failed::from(message.to_string()))
-}
-
-pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { fail(message()) }
-}
-
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Outcome {
-    ensure(found == expected, || format!("{what}: expected {}, found {}", short(&expected), short(&found)))
-}
-
-pub(super) fn refused<T>(what: &str, result: Result<T>, kinds: &[ErrorKind]) -> Outcome {
-    match result {
-        Ok(_) => fail(format!("{what}: expected an error {kinds:?}, it succeeded")),
-        Err(error) if kinds.contains(&error.kind()) => Ok(()),
-        Err(error) => fail(format!("{what}: expected an error {kinds:?}, found {error:?}")),
-    }
-}
-
-fn short(value: &impl Debug) -> String {
-    let mut text = format!("{value:?}");
-    if let Some((end, _)) = text.char_indices().nth(400) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text
-}
+use crate::check::{Outcome, fail};
 
 pub(super) fn put(key: &[u8], value: &[u8]) -> Batch {
     puts(&[(key, value)])

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use eidetica_kernel::backend::{Backend, Batch, Row, Scan};
 use eidetica_kernel::error::ErrorKind;
 
-use super::check::{Outcome, Random, all_rows, ensure, fail, put, same};
+use super::check::{Random, all_rows, put};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, ensure, fail, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("of_competing_commits_one_wins", "B2 B7", of_competing_commits_one_wins),

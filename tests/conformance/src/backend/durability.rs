@@ -3,8 +3,9 @@
 use eidetica_kernel::backend::{Batch, Scan};
 use eidetica_kernel::error::ErrorKind::Closed;
 
-use super::check::{Outcome, all_rows, bytes, delete, ensure, fail, put, puts, refused, same};
+use super::check::{all_rows, bytes, delete, put, puts};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, ensure, fail, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("closed_backend_refuses_every_call", "B8", closed_backend_refuses_every_call),

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use eidetica_kernel::backend::{KEY_BYTES_MAX, Scan, VALUE_BYTES_MAX};
 use eidetica_kernel::error::ErrorKind::{InvalidInput, LimitExceeded};
 
-use super::check::{Outcome, all_rows, delete, ensure, put, refused, same};
+use super::check::{all_rows, delete, put};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, ensure, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("keys_and_values_up_to_the_limits_are_accepted", "B6", limits_are_accepted),

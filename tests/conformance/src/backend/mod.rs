@@ -35,7 +35,7 @@ mod scans;
 mod snapshots;
 mod suite;
 
-pub use check::Outcome;
+pub use crate::check::Outcome;
 pub use counting::{Counting, Counts};
 pub use eidetica_kernel::backend::Backend;
 pub use faulty::FaultyBackend;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use eidetica_kernel::backend::{Backend, Batch, Direction, Precondition, Row, Scan, Snapshot, Write};
 use eidetica_kernel::error::ErrorKind;
 
-use super::check::{Outcome, Random, all_rows, fail, same};
+use super::check::{Random, all_rows};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, fail, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("random_histories_match_a_sorted_map", "B1 B2 B3 B4 S1", random_histories),

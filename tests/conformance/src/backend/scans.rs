@@ -6,8 +6,9 @@ use std::ops::Bound;
 use bytes::Bytes;
 use eidetica_kernel::backend::{Direction, PAGE_ROWS_MAX, Row, Scan};
 
-use super::check::{Outcome, all_rows, ensure, put, same};
+use super::check::{all_rows, put};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, ensure, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("keys_are_ordered_bytewise", "B3", keys_are_ordered_bytewise),

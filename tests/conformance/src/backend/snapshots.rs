@@ -10,8 +10,9 @@ use eidetica_kernel::backend::{Batch, Row, Scan, Snapshot};
 use eidetica_kernel::error::ErrorKind::{Closed, Expired};
 use eidetica_kernel::error::Result;
 
-use super::check::{Outcome, Random, all_rows, bytes, ensure, fail, put, puts, same};
+use super::check::{Random, all_rows, bytes, put, puts};
 use super::suite::{Case, Place};
+use crate::check::{Outcome, ensure, fail, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("snapshot_sees_no_later_batch", "S1", snapshot_sees_no_later_batch),

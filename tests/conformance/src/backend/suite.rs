@@ -1,7 +1,6 @@
 //! Where a backend's data rests, the cases, and how they are run.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,8 +8,9 @@ use eidetica_kernel::backend::{Backend, BackendCapabilities};
 use eidetica_kernel::error::Result;
 use libtest_mimic::{Arguments, Trial};
 
-use super::check::Outcome;
 use super::{batches, concurrency, durability, limits, model, scans, snapshots};
+use crate::check::Outcome;
+use crate::run::{failure, trial};
 
 /// A place where one backend's data rests, empty at first.
 ///
@@ -134,16 +134,12 @@ impl Suite {
     /// The cases as tests for [`libtest_mimic::run`].
     pub fn trials(&self) -> Vec<Trial> {
         let capabilities = self.capabilities();
-        let trial = |case: Case| {
+        let as_trial = |case: Case| {
             let place = self.place.clone();
-            let name = format!("{}::{} ({})", self.name, case.name, case.invariants);
-            let trial = Trial::test(name, move || (case.run)(&place()));
-            match case.needs.missing(capabilities) {
-                Some(reason) => trial.with_kind(format!("skipped: {reason}")).with_ignored_flag(true),
-                None => trial,
-            }
+            let skipped = case.needs.missing(capabilities);
+            trial(&self.name, (case.name, case.invariants), skipped, move || (case.run)(&place()))
         };
-        Self::cases().into_iter().map(trial).collect()
+        Self::cases().into_iter().map(as_trial).collect()
     }
 
     /// Runs the cases as a test program; its arguments are those of any Rust test program.
@@ -167,11 +163,7 @@ impl Suite {
 
     /// Why the case fails, if it does. For tests of the suite itself.
     pub fn failure(&self, case: Case) -> Option<String> {
-        match catch_unwind(AssertUnwindSafe(|| (case.run)(&(self.place)()))) {
-            Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed.message().unwrap_or("it failed").to_owned()),
-            Err(_) => Some("it panicked (B9)".to_owned()),
-        }
+        failure("B9", || (case.run)(&(self.place)()))
     }
 
     fn capabilities(&self) -> BackendCapabilities {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences, WAKEUPS_PER_HOUR_MAX};
 use eidetica_kernel::{Id, PublicKey};
 
-use super::suite::{Case, Outcome, Setup, ensure};
+use super::suite::{Case, Setup};
 use super::world::{Manners, World, peer, tree};
+use crate::check::{Outcome, ensure, fail};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("nothing_is_wanted_of_a_scheduler_that_knows_nobody", "H5 H8", knows_nobody),
@@ -213,11 +214,9 @@ pub(super) fn same_log(expected: &[(Moment, Action)], found: &[(Moment, Action)]
     let at = differs.or((expected.len() != found.len()).then(|| expected.len().min(found.len())));
     match at {
         None => Ok(()),
-        Some(at) => super::suite::fail(format!(
-            "{what}: action {at} is {:?} instead of {:?}",
-            found.get(at),
-            expected.get(at)
-        )),
+        Some(at) => {
+            fail(format!("{what}: action {at} is {:?} instead of {:?}", found.get(at), expected.get(at)))
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::cases::{MILLIS, SECOND, SOON};
-use super::suite::{Case, Outcome, Setup, ensure};
+use super::suite::{Case, Setup};
 use super::world::{Manners, World, peer, tree};
+use crate::check::{Outcome, ensure};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a_stalled_peer_delays_no_other", "H4", stalled),

@@ -25,7 +25,8 @@ mod reference;
 mod suite;
 mod world;
 
+pub use crate::check::Outcome;
 pub use eidetica_kernel::scheduler::SyncScheduler;
 pub use reference::Reference;
-pub use suite::{Case, Needs, Outcome, Suite};
+pub use suite::{Case, Needs, Suite};
 pub use world::{Manners, World, peer, tree};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences, Promises};
+use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences, Promises, Scope};
 use eidetica_kernel::{Id, PublicKey, SyncScheduler};
 
-use super::suite::{Outcome, ensure, fail};
+use crate::check::{Outcome, ensure, fail};
 
 /// A wake-up may be asked for so late at the earliest.
 pub(super) const PUNCTUAL: Duration = Duration::from_millis(1);
@@ -273,10 +273,10 @@ impl Monitor {
         actions: &[Action],
         scheduler: &dyn SyncScheduler,
     ) -> Outcome {
-        let concerned = Concerned::by(event);
+        let scope = event.scope();
         let mut once = BTreeSet::new();
         for action in actions {
-            ensure(concerned.includes(action), || {
+            ensure(may_cause(scope, action), || {
                 format!("{} has nothing to do with {} (H4)", show(action), shown(event))
             })?;
             ensure(once.insert(action), || format!("{} twice in one answer (H4 H3)", show(action)))?;
@@ -309,9 +309,9 @@ impl Monitor {
 
     /// Nothing is pushed that nobody wants pushed.
     fn pushes(&self, event: &Event, scheduler: &dyn SyncScheduler) -> Outcome {
-        let concerned = Concerned::by(event);
+        let scope = event.scope();
         for ((peer, tree), relation) in &self.relations {
-            if !concerned.names(peer, tree) {
+            if !scope.includes(peer, tree) {
                 continue;
             }
             let pushes = scheduler.pushes(peer, tree);
@@ -368,39 +368,12 @@ fn sooner(one: Option<Owed>, other: Option<Owed>) -> Option<Owed> {
     [one, other].into_iter().flatten().min_by_key(|owed| owed.by)
 }
 
-/// Which relations and peers an event names.
-struct Concerned {
-    peer: Option<PublicKey>,
-    tree: Option<Id>,
-}
-
-impl Concerned {
-    fn by(event: &Event) -> Self {
-        let (peer, tree) = match event {
-            Event::Related { peer, tree, .. }
-            | Event::Unrelated { peer, tree }
-            | Event::Acknowledged { peer, tree, .. }
-            | Event::SyncFailed { peer, tree, .. } => (Some(*peer), Some(*tree)),
-            Event::Committed { tree } => (None, Some(*tree)),
-            Event::Connected { peer }
-            | Event::Disconnected { peer }
-            | Event::Probed { peer, .. }
-            | Event::PeerReset { peer } => (Some(*peer), None),
-            _ => (None, None),
-        };
-        Self { peer, tree }
-    }
-
-    fn names(&self, peer: &PublicKey, tree: &Id) -> bool {
-        self.peer.is_none_or(|of| of == *peer) && self.tree.is_none_or(|of| of == *tree)
-    }
-
-    fn includes(&self, action: &Action) -> bool {
-        match action {
-            Action::Sync { peer, tree } => self.names(peer, tree),
-            Action::Probe { peer } | Action::Drop { peer } => self.peer.is_none_or(|of| of == *peer),
-            _ => false,
-        }
+/// Whether an event may cause that action.
+fn may_cause(scope: Scope, action: &Action) -> bool {
+    match action {
+        Action::Sync { peer, tree } => scope.includes(peer, tree),
+        Action::Probe { peer } | Action::Drop { peer } => scope.includes_peer(peer),
+        _ => false,
     }
 }
 

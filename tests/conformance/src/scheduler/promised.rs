@@ -3,8 +3,9 @@
 use eidetica_kernel::scheduler::{Event, Preferences, Promises};
 
 use super::cases::{HOUR, MILLIS, SECOND, SOON};
-use super::suite::{Case, Needs, Outcome, Setup, ensure};
+use super::suite::{Case, Needs, Setup};
 use super::world::{Manners, World, peer, tree};
+use crate::check::{Outcome, ensure};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a_new_relation_is_synced", "H2", new_relation).needs(Needs::Retries),

@@ -6,8 +6,9 @@ use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences};
 use eidetica_kernel::{Id, PublicKey};
 
 use super::cases::{SECOND, mixed, same_log, some_hours};
-use super::suite::{Case, Outcome, Setup, ensure};
+use super::suite::{Case, Setup};
 use super::world::{World, peer, tree};
+use crate::check::{Outcome, ensure};
 use crate::store::Random;
 
 pub(super) const CASES: &[Case] = &[

@@ -1,26 +1,16 @@
 //! The cases, and how they are run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use eidetica_kernel::SyncScheduler;
 use eidetica_kernel::scheduler::Promises;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 use super::world::World;
 use super::{cases, fairness, promised, random};
-
-/// What a case returns; any error that can be displayed converts with `?`.
-pub type Outcome<T = ()> = Result<T, Failed>;
-
-pub(super) fn fail<T>(message: impl std::fmt::Display) -> Outcome<T> {
-    Err(Failed::from(message.to_string()))
-}
-
-pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { fail(message()) }
-}
+use crate::check::Outcome;
+use crate::run::{failure, trial};
 
 /// What a case has at hand: fresh schedulers of the policy under test.
 #[derive(Clone)]
@@ -116,16 +106,12 @@ impl Suite {
     /// The cases as tests for [`libtest_mimic::run`].
     pub fn trials(&self) -> Vec<Trial> {
         let promises = self.setup.promises();
-        let trial = |case: Case| {
+        let as_trial = |case: Case| {
             let setup = self.setup.clone();
-            let name = format!("{}::{} ({})", self.name, case.name, case.invariants);
-            let trial = Trial::test(name, move || (case.run)(&setup));
-            match case.needs.missing(promises) {
-                Some(reason) => trial.with_kind(format!("skipped: {reason}")).with_ignored_flag(true),
-                None => trial,
-            }
+            let skipped = case.needs.missing(promises);
+            trial(&self.name, (case.name, case.invariants), skipped, move || (case.run)(&setup))
         };
-        Self::cases().into_iter().map(trial).collect()
+        Self::cases().into_iter().map(as_trial).collect()
     }
 
     /// Runs the cases as a test program; its arguments are those of any Rust test program.
@@ -146,11 +132,7 @@ impl Suite {
 
     /// Why the case fails, if it does. For tests of the suite itself.
     pub fn failure(&self, case: Case) -> Option<String> {
-        match catch_unwind(AssertUnwindSafe(|| (case.run)(&self.setup))) {
-            Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed.message().unwrap_or("it failed").to_owned()),
-            Err(_) => Some("it panicked (H8)".to_owned()),
-        }
+        failure("H8", || (case.run)(&self.setup))
     }
 }
 

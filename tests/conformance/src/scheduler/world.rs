@@ -7,7 +7,7 @@ use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Preferences};
 use eidetica_kernel::{Id, PublicKey, SyncScheduler, Timestamp};
 
 use super::monitor::{Monitor, PUNCTUAL};
-use super::suite::{Outcome, fail};
+use crate::check::{Outcome, fail};
 
 /// Ticks without an end to them: far beyond what any case needs.
 const TICKS_MAX: u64 = 200_000;

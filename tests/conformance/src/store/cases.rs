@@ -10,7 +10,8 @@ use eidetica_kernel::store::{Applied, PATHS_MAX, ROW_KEY_BYTES_MAX, RowOverlay, 
 
 use super::history::{History, Payload, Random, Seen, Written, apply};
 use super::rows::MemoryRows;
-use super::suite::{Case, Outcome, Setup, ensure, fail};
+use super::suite::{Case, Setup};
+use crate::check::{Outcome, ensure, fail};
 
 pub(super) const CASES: &[Case] = &[
     case("payloads_in_any_order_give_the_same_state", "F1", any_order),

@@ -6,7 +6,7 @@ use eidetica_kernel::store::{RowOverlay, RowReader, Stamp, StampedPayload, Store
 use eidetica_kernel::{HybridClock, Id};
 
 use super::rows::MemoryRows;
-use super::suite::{Outcome, fail};
+use crate::check::{Outcome, fail};
 
 /// A small generator (SplitMix64, Steele et al. 2014): the same numbers for the same seed, everywhere.
 #[derive(Clone, Debug)]

@@ -33,9 +33,10 @@ mod rows;
 mod suite;
 mod tx;
 
+pub use crate::check::Outcome;
 pub use eidetica_kernel::store::Store;
 pub use history::{History, Payload, PayloadSource, Random, Seen, Written};
 pub use reference::Reference;
 pub use rows::{Counts, MemoryRows};
-pub use suite::{Case, Outcome, Suite};
+pub use suite::{Case, Suite};
 pub use tx::TestTx;

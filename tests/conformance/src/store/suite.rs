@@ -1,25 +1,15 @@
 //! The cases, and how they are run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use eidetica_kernel::store::Store;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 use super::cases;
 use super::history::{History, PayloadSource, Random};
-
-/// What a case returns; any error that can be displayed converts with `?`.
-pub type Outcome<T = ()> = Result<T, Failed>;
-
-pub(super) fn fail<T>(message: impl std::fmt::Display) -> Outcome<T> {
-    Err(Failed::from(message.to_string()))
-}
-
-pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { fail(message()) }
-}
+use crate::check::Outcome;
+use crate::run::{failure, trial};
 
 /// What a case has at hand: fresh stores of the kind under test, and payloads for it.
 #[derive(Clone)]
@@ -76,12 +66,11 @@ impl Suite {
 
     /// The cases as tests for [`libtest_mimic::run`].
     pub fn trials(&self) -> Vec<Trial> {
-        let trial = |case: Case| {
+        let as_trial = |case: Case| {
             let setup = self.setup.clone();
-            let name = format!("{}::{} ({})", self.name, case.name, case.invariants);
-            Trial::test(name, move || (case.run)(&setup))
+            trial(&self.name, (case.name, case.invariants), None, move || (case.run)(&setup))
         };
-        Self::cases().into_iter().map(trial).collect()
+        Self::cases().into_iter().map(as_trial).collect()
     }
 
     /// What the source of payloads says of itself after a history of this many payloads.
@@ -115,11 +104,7 @@ impl Suite {
 
     /// Why the case fails, if it does. For tests of the suite itself.
     pub fn failure(&self, case: Case) -> Option<String> {
-        match catch_unwind(AssertUnwindSafe(|| (case.run)(&self.setup))) {
-            Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed.message().unwrap_or("it failed").to_owned()),
-            Err(_) => Some("it panicked (F4)".to_owned()),
-        }
+        failure("F4", || (case.run)(&self.setup))
     }
 }
 

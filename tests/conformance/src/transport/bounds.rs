@@ -2,9 +2,10 @@
 
 use eidetica_kernel::transport::Link;
 
-use super::check::{Outcome, came, ensure, fail};
+use super::check::came;
 use super::ends::{Ends, LARGE_BYTES, at_once, fill, large, number, pair, poll_once};
 use super::suite::{Case, Network};
+use crate::check::{Outcome, ensure, fail};
 
 /// Most bytes that may be under way in one direction of a link nobody reads: more than any system's socket buffers.
 pub(super) const UNDER_WAY_BYTES_MAX: usize = 64 << 20;

@@ -5,9 +5,10 @@ use std::any::Any;
 use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{Link, LinkReceiver};
 
-use super::check::{Outcome, came, ensure, fail, refused};
+use super::check::came;
 use super::ends::{fill, large, number, pair};
 use super::suite::{Case, Network};
+use crate::check::{Outcome, ensure, fail, refused};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("after_close_the_rest_is_read_and_the_remote_sees_the_end", "L3", closed),

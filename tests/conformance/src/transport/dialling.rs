@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{ADDRESS_BYTES_MAX, Address};
 
-use super::check::{Outcome, ensure, fail, refused, same};
 use super::ends::{Ends, accept_who_says, join_link, poll_once};
 use super::suite::{Case, Needs, Network};
+use crate::check::{Outcome, ensure, fail, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the_scheme_is_a_name", "T6", scheme),

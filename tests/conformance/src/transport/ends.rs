@@ -8,8 +8,8 @@ use eidetica_kernel::transport::{Address, Link, Listener, Transport};
 
 use tokio::task::JoinSet;
 
-use super::check::{Outcome, fail};
 use super::suite::Network;
+use crate::check::{Outcome, fail};
 use crate::context::tokio_context;
 
 /// How long a call that ought to wait is watched.

@@ -9,8 +9,8 @@ use eidetica::store::DocStore;
 use eidetica::{Database, Instance};
 use futures_util::StreamExt as _;
 
-use super::check::{Outcome, fail, same};
 use super::suite::{Case, Network};
+use crate::check::{Outcome, fail, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("two_nodes_sync_both_ways_and_live", "L1 L2 T3", sync),

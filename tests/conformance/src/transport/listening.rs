@@ -4,10 +4,11 @@ use bytes::Bytes;
 use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{Link, Listener};
 
-use super::check::{Outcome, came, ensure, fail, refused, same};
+use super::check::came;
 use super::closing::ended;
 use super::ends::{Ends, accept_who_says, at_once, poll_once};
 use super::suite::{Case, Needs, Network};
+use crate::check::{Outcome, ensure, fail, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("every_address_of_a_listener_can_be_dialled", "A5", addresses),

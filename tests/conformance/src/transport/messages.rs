@@ -6,9 +6,10 @@ use bytes::Bytes;
 use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{Link, LinkReceiver, LinkSender, MESSAGE_BYTES_MAX};
 
-use super::check::{Outcome, came, ensure, fail, refused, same};
+use super::check::came;
 use super::ends::{Ends, pair};
 use super::suite::{Case, Network};
+use crate::check::{Outcome, ensure, fail, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("messages_of_every_size_arrive_whole_both_ways", "L1", sizes),

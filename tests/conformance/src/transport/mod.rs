@@ -35,7 +35,7 @@ mod reference;
 mod suite;
 mod tasks;
 
-pub use check::Outcome;
+pub use crate::check::Outcome;
 pub use eidetica_kernel::transport::Transport;
 pub use reference::{Reference, ReferenceNode};
 pub use suite::{Case, Needs, Network, Suite};

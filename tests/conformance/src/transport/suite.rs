@@ -1,7 +1,6 @@
 //! The nodes of one transport, the cases, and how they are run.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,9 @@ use eidetica_kernel::runtime::BoxFuture;
 use eidetica_kernel::transport::{Address, Transport, TransportCapabilities};
 use libtest_mimic::{Arguments, Trial};
 
-use super::check::{Outcome, fail};
 use super::{bounds, closing, dialling, listening, messages, tasks};
+use crate::check::{Outcome, fail};
+use crate::run::{failure, trial};
 
 /// How long a case may take.
 const CASE_MAX: Duration = Duration::from_secs(90);
@@ -228,16 +228,12 @@ impl Suite {
     /// The cases as tests for [`libtest_mimic::run`].
     pub fn trials(&self) -> Vec<Trial> {
         let (capabilities, raw) = self.given();
-        let trial = |case: Case| {
+        let as_trial = |case: Case| {
             let suite = self.clone();
-            let name = format!("{}::{} ({})", self.name, case.name, case.invariants);
-            let trial = Trial::test(name, move || (case.run)(&suite.make()));
-            match case.needs.missing(capabilities, raw) {
-                Some(reason) => trial.with_kind(format!("skipped: {reason}")).with_ignored_flag(true),
-                None => trial,
-            }
+            let skipped = case.needs.missing(capabilities, raw);
+            trial(&self.name, (case.name, case.invariants), skipped, move || (case.run)(&suite.make()))
         };
-        Self::cases().into_iter().map(trial).collect()
+        Self::cases().into_iter().map(as_trial).collect()
     }
 
     /// Runs the cases as a test program; its arguments are those of any Rust test program.
@@ -258,11 +254,7 @@ impl Suite {
 
     /// Why the case fails, if it does. For tests of the suite itself.
     pub fn failure(&self, case: Case) -> Option<String> {
-        match catch_unwind(AssertUnwindSafe(|| (case.run)(&self.make()))) {
-            Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed.message().unwrap_or("it failed").to_owned()),
-            Err(_) => Some("it panicked (T4)".to_owned()),
-        }
+        failure("T4", || (case.run)(&self.make()))
     }
 
     fn make(&self) -> Network {

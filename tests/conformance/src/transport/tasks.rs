@@ -1,57 +1,25 @@
 //! What a transport leaves behind: nothing.
 
 use std::any::Any;
-use std::sync::Arc;
 
-use eidetica_kernel::runtime::{BoxFuture, Spawner, TaskGuard};
 use tokio::sync::watch;
 
-use super::check::{Outcome, ensure};
 use super::ends::{Ends, at_once, fill};
 use super::suite::{Case, Network};
-use crate::context::tokio_context;
+use crate::check::{Outcome, ensure};
+use crate::context::counting_context;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("every_task_ends_with_what_it_serves", "T2", tasks_end),
     Case::new("nothing_is_left_on_the_runtime", "T2", nothing_left),
 ];
 
-/// Counts the tasks that run.
-struct Counting {
-    inner: Arc<dyn Spawner>,
-    running: Arc<watch::Sender<usize>>,
-}
-
-struct Running(Arc<watch::Sender<usize>>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
-}
-
-impl Spawner for Counting {
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskGuard {
-        self.running.send_modify(|running| *running += 1);
-        let running = Running(self.running.clone());
-        self.inner.spawn(
-            name,
-            Box::pin(async move {
-                let _running = running;
-                task.await;
-            }),
-        )
-    }
-}
-
 /// The number of tasks that run, and a stranger who is still connected.
 type Left = (watch::Receiver<usize>, Option<Box<dyn Any + Send>>);
 
 /// Opens links, fills them, drops them in different orders, and the nodes last.
 async fn live(network: &Network) -> Outcome<Left> {
-    let (count, running) = watch::channel(0);
-    let mut context = tokio_context();
-    context.spawner = Arc::new(Counting { inner: context.spawner.clone(), running: Arc::new(count) });
+    let (context, running) = counting_context();
     let mut ends = Ends::open_with(network, context).await?;
     for round in 0..6 {
         let (mut dialled, accepted) = ends.link().await?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use eidetica_kernel::runtime::Context;
-use eidetica_kernel::scheduler::{Action, Event, Failure, Moment};
+use eidetica_kernel::scheduler::{Action, Event, Failure, Moment, Scope};
 use eidetica_kernel::{Error, ErrorKind, Id, PublicKey, Result, SyncError, SyncScheduler, Timestamp};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -51,11 +51,11 @@ pub(super) async fn run_scheduler(
                 None => std::future::pending().await,
             } } => Event::Tick,
         };
-        let mut concerned = Concerned::by(&event);
+        let mut concerned = event.scope();
         let now = context.clock.monotonic();
         if let Some(wall) = wall.jumped(context.clock.wall(), now) {
             scheduler.handle(now, Event::WallClock { wall }, &mut actions);
-            concerned = Concerned::All;
+            concerned = Scope::ALL;
         }
         // One that is due isn't put off because something else came first, however much comes.
         let due = wakeup.filter(|at| event != Event::Tick && *at <= now);
@@ -66,9 +66,9 @@ pub(super) async fn run_scheduler(
             tracing::debug!("the scheduler's queue was full; it is told anew how things stand");
             strong.state().into_iter().for_each(|event| scheduler.handle(now, event, &mut actions));
             wakeup = due.or(scheduler.next_wakeup());
-            concerned = Concerned::All;
+            concerned = Scope::ALL;
         }
-        strong.plan(&concerned, &*scheduler);
+        strong.plan(concerned, &*scheduler);
         strong.announce();
         drop(strong);
         for action in actions.drain(..) {
@@ -136,7 +136,7 @@ impl SyncEngine {
     }
 
     /// Notes what the scheduler says of the concerned relations: when it tries them next, and whether commits are pushed.
-    fn plan(&self, concerned: &Concerned, scheduler: &dyn SyncScheduler) {
+    fn plan(&self, concerned: Scope, scheduler: &dyn SyncScheduler) {
         let pairs: Vec<(PublicKey, Id)> = {
             let live = self.live.lock();
             live.keys().filter(|(peer, tree)| concerned.includes(peer, tree)).copied().collect()
@@ -160,40 +160,6 @@ impl SyncEngine {
         }
         for (peer, tree) in pushed_now {
             self.push_on_links(&peer, &tree);
-        }
-    }
-}
-
-/// Which relations an event may have changed the plan of.
-enum Concerned {
-    All,
-    Peer(PublicKey),
-    Tree(Id),
-    One(PublicKey, Id),
-}
-
-impl Concerned {
-    fn by(event: &Event) -> Self {
-        match event {
-            Event::Related { peer, tree, .. }
-            | Event::Unrelated { peer, tree }
-            | Event::Acknowledged { peer, tree, .. }
-            | Event::SyncFailed { peer, tree, .. } => Self::One(*peer, *tree),
-            Event::Committed { tree } => Self::Tree(*tree),
-            Event::Connected { peer }
-            | Event::Disconnected { peer }
-            | Event::Probed { peer, .. }
-            | Event::PeerReset { peer } => Self::Peer(*peer),
-            _ => Self::All,
-        }
-    }
-
-    fn includes(&self, peer: &PublicKey, tree: &Id) -> bool {
-        match self {
-            Self::All => true,
-            Self::Peer(of) => of == peer,
-            Self::Tree(of) => of == tree,
-            Self::One(of_peer, of_tree) => of_peer == peer && of_tree == tree,
         }
     }
 }
