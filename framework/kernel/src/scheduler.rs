@@ -1,8 +1,9 @@
 //! When to sync what with whom: a pure state machine on the engine's time.
 //!
-//! [`Plan`], [`Backoff`] and [`Wait`] are the bookkeeping that policies have in common; none has to use them.
+//! [`Plan`], [`Peers`], [`Backoff`] and [`Wait`] are the bookkeeping that policies have in common; none has to use them.
 
 mod backoff;
+mod peers;
 mod plan;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::crypto::PublicKey;
 use crate::id::Id;
 
 pub use backoff::{Backoff, Wait};
+pub use peers::{Peers, Retry};
 pub use plan::{Plan, Planned};
 
 /// Monotonic time since the engine's start.

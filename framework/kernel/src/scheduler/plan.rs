@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::{Action, Moment, Preferences};
 use crate::crypto::PublicKey;
@@ -215,6 +216,19 @@ impl<T> Plan<T> {
         self.timers.first().copied()
     }
 
+    /// Asks for a sync of every relation that is due.
+    pub fn sync_due(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        while let Some((_, peer, tree)) = self.first_due().filter(|(due, ..)| *due <= now) {
+            self.sync(peer, tree, actions);
+        }
+    }
+
+    /// When to be woken for the first relation that is due. Where that is over, because another event came first, the tick for
+    /// it still lies ahead (H5).
+    pub fn next_wakeup(&self, now: Moment) -> Option<Moment> {
+        Some(self.next_due()?.max(now.saturating_add(Duration::from_millis(1))))
+    }
+
     /// When the first relation is due.
     pub fn next_due(&self) -> Option<Moment> {
         self.first_due().map(|(due, ..)| due)
@@ -240,8 +254,6 @@ impl<T> Plan<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const PEER: PublicKey = PublicKey::from_bytes([1; 32]);

@@ -1,10 +1,9 @@
 //! The state machine.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eidetica_kernel::scheduler::{
-    Action, Backoff, Event, Failure, Moment, Plan, Preferences, Promises, Wait,
+    Action, Backoff, Event, Failure, Moment, Peers, Plan, Preferences, Promises, Retry,
 };
 use eidetica_kernel::{Id, PublicKey, SyncScheduler};
 
@@ -33,25 +32,15 @@ pub struct Adaptive {
     options: AdaptiveOptions,
     backoff: Backoff,
     plan: Plan<Relation>,
-    /// Peers that have a link, or a failure behind them.
-    peers: BTreeMap<PublicKey, Peer>,
+    peers: Peers,
     budget: Budget,
     quiet: Quiet,
     now: Moment,
 }
 
 #[derive(Debug, Default)]
-struct Peer {
-    connected: bool,
-    /// Failed attempts to reach it.
-    wait: Wait,
-}
-
-#[derive(Debug, Default)]
 struct Relation {
-    refused: bool,
-    /// Failures over an open link, and refusals.
-    wait: Wait,
+    retry: Retry,
     /// When the first commit came that no sync was asked for since.
     burst: Option<Moment>,
     /// It is due because of that.
@@ -74,7 +63,7 @@ impl Adaptive {
         Self {
             backoff: options.backoff(seed),
             plan: Plan::default(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             budget: Budget::new(options.hourly_budget_bytes),
             quiet: Quiet::new(options.quiet_hours.clone(), options.utc_offset_minutes),
             now: Moment::ZERO,
@@ -96,9 +85,7 @@ impl Adaptive {
 
     /// Until when the relation, or its peer, is to be left alone.
     fn waits_until(&self, peer: &PublicKey, tree: &Id) -> Option<Moment> {
-        let of_relation = self.plan.get(peer, tree).and_then(|planned| planned.of.wait.until(self.now));
-        let of_peer = self.peers.get(peer).and_then(|peer| peer.wait.until(self.now));
-        of_relation.max(of_peer)
+        self.peers.waits_until(peer, &self.plan.get(peer, tree)?.of.retry, self.now)
     }
 
     /// Syncs the relation now, or once something may be begun.
@@ -124,7 +111,7 @@ impl Adaptive {
     fn related(&mut self, peer: PublicKey, tree: Id, preferences: Preferences, actions: &mut Vec<Action>) {
         let new = self.plan.relate(peer, tree, preferences);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
-        let refused = std::mem::take(&mut planned.of.refused);
+        let refused = std::mem::take(&mut planned.of.retry.refused);
         let idle = planned.of.idle;
         if new || refused {
             self.want(peer, tree, actions);
@@ -142,7 +129,7 @@ impl Adaptive {
             let preferences = planned.preferences;
             planned.of.idle = 0;
             if !preferences.on_commit {
-                if !planned.of.refused && !planned.is_under_way() && waits.is_none() {
+                if !planned.of.retry.refused && !planned.is_under_way() && waits.is_none() {
                     let due = self.after_interval(&preferences, 0);
                     self.plan.plan_by(&peer, &tree, due);
                 }
@@ -174,9 +161,7 @@ impl Adaptive {
     }
 
     fn connected(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        let entry = self.peers.entry(peer).or_default();
-        entry.wait.end();
-        if !std::mem::replace(&mut entry.connected, true) {
+        if self.peers.connected(peer) {
             for tree in self.plan.idle_trees(&peer) {
                 self.want(peer, tree, actions);
             }
@@ -184,11 +169,7 @@ impl Adaptive {
     }
 
     fn disconnected(&mut self, peer: PublicKey) {
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if !std::mem::replace(&mut entry.connected, false) {
-            return;
-        }
-        let until = entry.wait.failed(self.now, &mut self.backoff);
+        let Some(until) = self.peers.disconnected(&peer, self.now, &mut self.backoff) else { return };
         for tree in self.plan.idle_trees(&peer) {
             self.retry_at(&peer, &tree, until);
         }
@@ -196,7 +177,7 @@ impl Adaptive {
     }
 
     fn retry_at(&mut self, peer: &PublicKey, tree: &Id, until: Moment) {
-        if let Some(planned) = self.plan.get_mut(peer, tree).filter(|planned| !planned.of.refused) {
+        if let Some(planned) = self.plan.get_mut(peer, tree).filter(|planned| !planned.of.retry.refused) {
             planned.of.collecting = false;
             self.plan.plan(peer, tree, Some(until));
         }
@@ -205,12 +186,10 @@ impl Adaptive {
     fn acknowledged(&mut self, peer: PublicKey, tree: Id, bytes: u64) {
         self.budget.spend(self.now, bytes);
         let Some(again) = self.plan.answered(&peer, &tree) else { return self.forget_peer_if_done(peer) };
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.wait.clear();
-        }
+        self.peers.clear(&peer);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
-        planned.of.wait.clear();
-        planned.of.refused = false;
+        planned.of.retry.wait.clear();
+        planned.of.retry.refused = false;
         let (idle, preferences) = (planned.of.idle, planned.preferences);
         planned.of.idle = idle.saturating_add(1);
         let due = self.after_interval(&preferences, idle);
@@ -222,26 +201,18 @@ impl Adaptive {
 
     fn failed(&mut self, peer: PublicKey, tree: Id, failure: Failure) {
         let Some(again) = self.plan.answered(&peer, &tree) else { return self.forget_peer_if_done(peer) };
-        let linked = self.peers.get(&peer).is_some_and(|peer| peer.connected);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
-        planned.of.refused = failure == Failure::Refused;
-        let until = if linked || planned.of.refused {
-            planned.of.wait.failed(self.now, &mut self.backoff)
-        } else {
-            self.peers.entry(peer).or_default().wait.failed(self.now, &mut self.backoff)
-        };
+        let until = self.peers.failed(&peer, &mut planned.of.retry, failure, self.now, &mut self.backoff);
         if failure == Failure::Unreachable || again {
             self.plan.plan(&peer, &tree, Some(until));
         }
     }
 
     fn reset(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.wait.clear();
-        }
+        self.peers.clear(&peer);
         for tree in self.plan.trees(&peer) {
             if let Some(planned) = self.plan.get_mut(&peer, &tree) {
-                planned.of.wait.clear();
+                planned.of.retry.wait.clear();
             }
             self.want(peer, tree, actions);
         }
@@ -249,8 +220,8 @@ impl Adaptive {
     }
 
     fn forget_peer_if_done(&mut self, peer: PublicKey) {
-        if !self.plan.knows(&peer) && self.peers.get(&peer).is_some_and(|peer| !peer.connected) {
-            self.peers.remove(&peer);
+        if !self.plan.knows(&peer) {
+            self.peers.forget(&peer);
         }
     }
 }

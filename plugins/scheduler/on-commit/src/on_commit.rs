@@ -1,10 +1,9 @@
 //! The state machine.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eidetica_kernel::scheduler::{
-    Action, Backoff, Event, Failure, Moment, Plan, Planned, Preferences, Promises, Wait,
+    Action, Backoff, Event, Failure, Moment, Peers, Plan, Planned, Preferences, Promises, Retry,
 };
 use eidetica_kernel::{Id, PublicKey, SyncScheduler};
 
@@ -27,23 +26,13 @@ pub struct OnCommit {
     options: OnCommitOptions,
     backoff: Backoff,
     plan: Plan<Relation>,
-    /// Peers that have a link, or a failure behind them.
-    peers: BTreeMap<PublicKey, Peer>,
+    peers: Peers,
     now: Moment,
 }
 
 #[derive(Debug, Default)]
-struct Peer {
-    connected: bool,
-    /// Failed attempts to reach it.
-    wait: Wait,
-}
-
-#[derive(Debug, Default)]
 struct Relation {
-    refused: bool,
-    /// Failures over an open link, and refusals.
-    wait: Wait,
+    retry: Retry,
 }
 
 impl OnCommit {
@@ -58,7 +47,7 @@ impl OnCommit {
     pub fn new(options: OnCommitOptions, seed: u64) -> Self {
         let options = options.clamped();
         let backoff = options.backoff(seed);
-        Self { options, backoff, plan: Plan::default(), peers: BTreeMap::new(), now: Moment::ZERO }
+        Self { options, backoff, plan: Plan::default(), peers: Peers::default(), now: Moment::ZERO }
     }
 
     /// When the relation is due without anything happening: only if its users ask for it.
@@ -69,15 +58,13 @@ impl OnCommit {
 
     /// Until when the relation, or its peer, is to be left alone.
     fn waits_until(&self, peer: &PublicKey, tree: &Id) -> Option<Moment> {
-        let of_relation = self.plan.get(peer, tree).and_then(|planned| planned.of.wait.until(self.now));
-        let of_peer = self.peers.get(peer).and_then(|peer| peer.wait.until(self.now));
-        of_relation.max(of_peer)
+        self.peers.waits_until(peer, &self.plan.get(peer, tree)?.of.retry, self.now)
     }
 
     fn related(&mut self, peer: PublicKey, tree: Id, preferences: Preferences, actions: &mut Vec<Action>) {
         let new = self.plan.relate(peer, tree, preferences);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
-        let refused = std::mem::take(&mut planned.of.refused);
+        let refused = std::mem::take(&mut planned.of.retry.refused);
         if new || refused {
             self.plan.sync(peer, tree, actions);
         } else if let Some(due) = self.by_users(&preferences) {
@@ -99,9 +86,7 @@ impl OnCommit {
     }
 
     fn connected(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        let entry = self.peers.entry(peer).or_default();
-        entry.wait.end();
-        if !std::mem::replace(&mut entry.connected, true) {
+        if self.peers.connected(peer) {
             for tree in self.plan.idle_trees(&peer) {
                 self.plan.sync(peer, tree, actions);
             }
@@ -109,13 +94,9 @@ impl OnCommit {
     }
 
     fn disconnected(&mut self, peer: PublicKey) {
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if !std::mem::replace(&mut entry.connected, false) {
-            return;
-        }
-        let until = entry.wait.failed(self.now, &mut self.backoff);
+        let Some(until) = self.peers.disconnected(&peer, self.now, &mut self.backoff) else { return };
         for tree in self.plan.idle_trees(&peer) {
-            if self.plan.get(&peer, &tree).is_some_and(|planned| !planned.of.refused) {
+            if self.plan.get(&peer, &tree).is_some_and(|planned| !planned.of.retry.refused) {
                 self.plan.plan(&peer, &tree, Some(until));
             }
         }
@@ -124,9 +105,7 @@ impl OnCommit {
 
     fn acknowledged(&mut self, peer: PublicKey, tree: Id, actions: &mut Vec<Action>) {
         let Some(again) = self.plan.answered(&peer, &tree) else { return self.forget_peer_if_done(peer) };
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.wait.clear();
-        }
+        self.peers.clear(&peer);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
         planned.of = Relation::default();
         let preferences = planned.preferences;
@@ -139,26 +118,18 @@ impl OnCommit {
 
     fn failed(&mut self, peer: PublicKey, tree: Id, failure: Failure) {
         let Some(again) = self.plan.answered(&peer, &tree) else { return self.forget_peer_if_done(peer) };
-        let linked = self.peers.get(&peer).is_some_and(|peer| peer.connected);
         let Some(planned) = self.plan.get_mut(&peer, &tree) else { return };
-        planned.of.refused = failure == Failure::Refused;
-        let until = if linked || planned.of.refused {
-            planned.of.wait.failed(self.now, &mut self.backoff)
-        } else {
-            self.peers.entry(peer).or_default().wait.failed(self.now, &mut self.backoff)
-        };
+        let until = self.peers.failed(&peer, &mut planned.of.retry, failure, self.now, &mut self.backoff);
         if failure == Failure::Unreachable || again {
             self.plan.plan(&peer, &tree, Some(until));
         }
     }
 
     fn reset(&mut self, peer: PublicKey, actions: &mut Vec<Action>) {
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.wait.clear();
-        }
+        self.peers.clear(&peer);
         for tree in self.plan.trees(&peer) {
             if let Some(planned) = self.plan.get_mut(&peer, &tree) {
-                planned.of.wait.clear();
+                planned.of.retry.wait.clear();
             }
             self.plan.sync(peer, tree, actions);
         }
@@ -166,8 +137,8 @@ impl OnCommit {
     }
 
     fn forget_peer_if_done(&mut self, peer: PublicKey) {
-        if !self.plan.knows(&peer) && self.peers.get(&peer).is_some_and(|peer| !peer.connected) {
-            self.peers.remove(&peer);
+        if !self.plan.knows(&peer) {
+            self.peers.forget(&peer);
         }
     }
 }
@@ -196,18 +167,13 @@ impl SyncScheduler for OnCommit {
             Event::Acknowledged { peer, tree, .. } => self.acknowledged(peer, tree, actions),
             Event::SyncFailed { peer, tree, failure } => self.failed(peer, tree, failure),
             Event::PeerReset { peer } => self.reset(peer, actions),
-            Event::Tick => {
-                while let Some((_, peer, tree)) = self.plan.first_due().filter(|(at, ..)| *at <= self.now) {
-                    self.plan.sync(peer, tree, actions);
-                }
-            }
+            Event::Tick => self.plan.sync_due(self.now, actions),
             _ => {}
         }
     }
 
     fn next_wakeup(&self) -> Option<Moment> {
-        // Something may be due already, when another event came first: the tick for it still lies ahead.
-        Some(self.plan.next_due()?.max(self.now.saturating_add(Duration::from_millis(1))))
+        self.plan.next_wakeup(self.now)
     }
 
     fn next_attempt(&self, peer: &PublicKey, tree: &Id) -> Option<Moment> {

@@ -119,18 +119,13 @@ impl SyncScheduler for Periodic {
                     self.plan.sync(peer, tree, actions);
                 }
             }
-            Event::Tick => {
-                while let Some((_, peer, tree)) = self.plan.first_due().filter(|(at, ..)| *at <= self.now) {
-                    self.plan.sync(peer, tree, actions);
-                }
-            }
+            Event::Tick => self.plan.sync_due(self.now, actions),
             _ => {}
         }
     }
 
     fn next_wakeup(&self) -> Option<Moment> {
-        // Something may be due already, when another event came first: the tick for it still lies ahead.
-        Some(self.plan.next_due()?.max(self.now.saturating_add(Duration::from_millis(1))))
+        self.plan.next_wakeup(self.now)
     }
 
     fn next_attempt(&self, peer: &PublicKey, tree: &Id) -> Option<Moment> {
