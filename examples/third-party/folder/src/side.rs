@@ -113,8 +113,14 @@ fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// `true` if the link was removed that this folder of messages was in; not if the folder the nodes come by isn't there now.
 fn is_gone(messages: &Path) -> bool {
-    let mailbox = messages.parent().and_then(Path::parent);
-    mailbox.is_some_and(Path::is_dir) && !messages.is_dir()
+    !messages.is_dir() && (is_missing(messages) || messages.parent().is_some_and(is_missing))
+}
+
+/// `true` if the folder that it would be in is there without it. Listed, since a stick may come or go between two look-ups of paths.
+fn is_missing(path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    let Ok(mut files) = fs::read_dir(folder) else { return false };
+    files.all(|file| file.is_ok_and(|file| file.file_name() != name))
 }
 
 /// `true` once all of a link is there; a program that copies folders does so one by one.
