@@ -1,3 +1,4 @@
+use folder_transport as _;
 use unix_socket_transport as _;
 
 fn main() -> std::process::ExitCode {
