@@ -2,6 +2,7 @@
 
 mod name;
 mod new;
+mod show;
 mod template;
 
 use eidetica_kernel::registry::Registry;
@@ -39,23 +40,7 @@ pub(crate) fn run(command: &Plugins, output: Output) -> Result<(), Failure> {
         Plugins::Show { kind, name } => {
             // What was asked for is an argument.
             let plugin = registry.find(kind, name).map_err(|error| Failure::new(Exit::Usage, error))?;
-            let (about, defaults, schema) = (plugin.about(), plugin.defaults(), plugin.schema());
-            let text = format!(
-                "{kind} {name}: {}\nstatus    {}\ntrust     {}\ncrate     {} {}\ndefaults  {defaults:#}\nschema    {schema:#}",
-                about.summary, about.status, about.trust, about.crate_name, about.crate_version,
-            );
-            let value = json!({
-                "kind": kind,
-                "name": name,
-                "summary": about.summary,
-                "status": about.status.to_string(),
-                "trust": about.trust,
-                "crate": about.crate_name,
-                "version": about.crate_version,
-                "defaults": defaults,
-                "schema": schema,
-            });
-            Reply::new(value, text)
+            show::show(&plugin)?
         }
         Plugins::New { kind, name, path } => new::new(*kind, name, path, &registry)?,
     };
