@@ -107,3 +107,26 @@ fn the_manifest_s_hint_names_every_crate_of_the_repository() {
     }
     assert_eq!(hint.lines().filter(|line| line.contains("../eidetica/")).count(), count, "and no other");
 }
+
+#[test]
+fn the_code_in_the_guide_is_the_crates() {
+    let folder = tempfile::tempdir().unwrap();
+    let guide = fs::read_to_string(repository().join("framework/kernel/PLUGINS.md")).unwrap();
+    let mut shown = Vec::new();
+    for block in guide.split("```text\n// ").skip(1) {
+        let (head, code) = block.split("```").next().unwrap().split_once('\n').unwrap();
+        let (kind, path) = head.split_once(": ").unwrap();
+        let place = folder.path().join(kind);
+        let made = Command::new(env!("CARGO_BIN_EXE_eidetica"))
+            .args(["plugins", "new", kind, "foo", "--path", place.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let file = fs::read_to_string(place.join("foo").join(path)).unwrap();
+        for piece in code.split("// …\n") {
+            assert!(file.contains(piece), "PLUGINS.md shows this of {path}, and it isn't there:\n{piece}");
+        }
+        shown.push(kind.to_owned());
+    }
+    assert_eq!(shown, ["backend", "transport", "store", "auth", "scheduler"]);
+}
