@@ -90,7 +90,10 @@ fn plain(text: &str) -> String {
     for line in text.lines() {
         if line.trim_start().starts_with("```") {
             in_code = !in_code;
-        } else if !in_code && !(line.is_empty() && lines.last().is_none_or(|last| last.is_empty())) {
+            continue;
+        }
+        let repeats = line.is_empty() && lines.last().is_none_or(|last| last.is_empty());
+        if !in_code && !repeats {
             lines.push(line);
         }
     }

@@ -1,13 +1,13 @@
 //! The auth `{{name}}`: only who began a tree changes rights in it.
 
-mod options;
 mod auth;
+mod options;
 
 use eidetica_kernel::options::{decode, defaults};
 use eidetica_kernel::registry::{About, AuthFactory, Descriptor, Status};
 
-pub use self::options::{{Type}}Options;
 pub use self::auth::{{{Type}}Rules, KIND};
+pub use self::options::{{Type}}Options;
 
 /// The auth `{{name}}`, as a config file selects it.
 pub const {{CONST}}: Descriptor<dyn AuthFactory> = Descriptor {

@@ -1,13 +1,13 @@
 //! The backend `{{name}}`: rows in a sorted map of this process, gone with it.
 
-mod options;
 mod backend;
+mod options;
 
 use eidetica_kernel::options::{decode, defaults};
 use eidetica_kernel::registry::{About, BackendFactory, Descriptor, Status};
 
-pub use self::options::{{Type}}Options;
 pub use self::backend::{{Type}}Backend;
+pub use self::options::{{Type}}Options;
 
 /// The backend `{{name}}`, as a config file selects it.
 pub const {{CONST}}: Descriptor<dyn BackendFactory> = Descriptor {
