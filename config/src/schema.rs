@@ -1,5 +1,6 @@
 //! The JSON schema of a config file, for editors.
 
+use eidetica_kernel::options::plain_descriptions;
 use eidetica_kernel::registry::{Plugin, Registry};
 use serde_json::{Map, Value, json};
 
@@ -41,14 +42,16 @@ pub fn schema(registry: &Registry) -> Value {
     );
     let profiles: Map<String, Value> =
         PROFILES.into_iter().map(|name| (name.to_owned(), json!({ "$ref": "#/$defs/profile" }))).collect();
-    json!({
+    let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of an Eidetica node",
         "type": "object",
         "properties": profiles,
         "additionalProperties": false,
         "$defs": defs,
-    })
+    });
+    plain_descriptions(&mut schema);
+    schema
 }
 
 /// The table of one kind: which plugins are used, and a table of options for each.

@@ -150,11 +150,9 @@ fn kind_of(schema: &Value, option: &Value) -> String {
     }
 }
 
-/// A description on one line, ended by a full stop, without links.
+/// A description on one line, ended by a full stop.
 fn sentence(description: &Value) -> String {
     let text = description.as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    // Rust's own links lead nowhere from here.
-    let text = text.replace("[`", "`").replace("`]", "`");
     let mut letters = text.chars();
     let capital = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
     let stop = if text.is_empty() || text.ends_with('.') { "" } else { "." };

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::auth::AuthPolicy;
 use crate::backend::{Backend, BackendCapabilities};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Deserializer, OptionFault};
+use crate::options::{Deserializer, OptionFault, plain_descriptions};
 use crate::scheduler::SyncScheduler;
 use crate::store::Store;
 use crate::transport::{Transport, TransportCapabilities};
@@ -68,6 +68,12 @@ pub struct Descriptor<Factory: ?Sized> {
     pub defaults: fn() -> serde_json::Value,
     /// Decodes options; opens nothing.
     pub parse: fn(Deserializer<'_, '_>) -> Result<Box<Factory>, OptionFault>,
+}
+
+impl<Factory: ?Sized> Descriptor<Factory> {
+    fn with_defaults(&self) -> Result<Box<Factory>, OptionFault> {
+        (self.parse)(&mut <dyn erased_serde::Deserializer<'_>>::erase((self.defaults)()))
+    }
 }
 
 impl<Factory: ?Sized> fmt::Debug for Descriptor<Factory> {
@@ -200,14 +206,28 @@ impl Plugin {
         }
     }
 
-    /// JSON schema of its options.
+    /// JSON schema of its options; what is said in it is for people who don't read Rust.
     pub fn schema(&self) -> serde_json::Value {
-        match self {
+        let mut schema = match self {
             Self::Backend(plugin) => (plugin.schema)(),
             Self::Transport(plugin) => (plugin.schema)(),
             Self::Store(plugin) => (plugin.schema)(),
             Self::Auth(plugin) => (plugin.schema)(),
             Self::Scheduler(plugin) => (plugin.schema)(),
+        };
+        plain_descriptions(&mut schema);
+        schema
+    }
+
+    /// The names of what it can do with its default options, sorted; kinds that declare nothing have none.
+    ///
+    /// # Errors
+    /// The option whose default it doesn't take itself.
+    pub fn capabilities(&self) -> Result<Vec<&'static str>, OptionFault> {
+        match self {
+            Self::Backend(plugin) => Ok(plugin.with_defaults()?.capabilities().names()),
+            Self::Transport(plugin) => Ok(plugin.with_defaults()?.capabilities().names()),
+            Self::Store(_) | Self::Auth(_) | Self::Scheduler(_) => Ok(Vec::new()),
         }
     }
 

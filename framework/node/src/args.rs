@@ -61,7 +61,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
     },
-    /// Which plugins are linked into this program.
+    /// Plugins: which are linked into this program, what can be tuned, and a crate to begin one of your own with.
     #[command(subcommand)]
     Plugins(Plugins),
     /// Checks and shows the configuration, without opening anything.
@@ -87,6 +87,29 @@ pub(crate) enum Plugins {
         /// Its name.
         name: String,
     },
+    /// Writes a crate with a plugin that works, its proof by the conformance kit, and a node that has it linked.
+    ///
+    /// What it does is small: a transport within the process, a sorted map, a last-writer-wins register, the policy that only
+    /// a tree's creator changes rights, syncs at intervals. PLUGINS.md goes on from there.
+    New {
+        /// What it is.
+        kind: PluginKind,
+        /// The plugin's name, and its crate's: small letters, digits, `-` and `_`.
+        name: String,
+        /// The folder in which the crate's own is made.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+    },
+}
+
+/// The five traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginKind {
+    Backend,
+    Transport,
+    Store,
+    Auth,
+    Scheduler,
 }
 
 #[derive(Debug, Subcommand)]
@@ -486,6 +509,7 @@ mod tests {
             "serve --listen 127.0.0.1:0",
             "completions bash",
             "plugins show backend file",
+            "plugins new transport foo --path folder",
             "config show",
             "db create notes --allow-duplicate",
             "db show notes",

@@ -25,6 +25,7 @@ mod handle;
 mod local;
 mod node;
 mod output;
+mod plugins;
 mod pretty;
 mod request;
 mod serve;
@@ -80,7 +81,7 @@ fn run(args: Args, output: Output) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("starting: {error}")))?;
     let done = match args.command {
         Command::Serve { listen } => runtime.block_on(serve::serve(&args.global, listen, output)),
-        Command::Plugins(command) => local::plugins(&command, output),
+        Command::Plugins(command) => plugins::run(&command, output),
         Command::Config(command) => local::config(&args.global, &command, output),
         Command::Completions { shell } => local::completions(shell),
         Command::Asking(command) => runtime.block_on(client::ask(&args.global, command, output)),

@@ -6,6 +6,7 @@
 mod failures;
 mod lifetime;
 mod peers;
+mod plugins;
 mod real_data;
 mod requests;
 mod support;
