@@ -201,7 +201,7 @@ pub(crate) enum Asking {
         /// Name, id, or a unique beginning of the id.
         db: String,
         #[command(flatten)]
-        to: Access,
+        to: Allowed,
         /// How many keys may join by it.
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
@@ -358,7 +358,7 @@ pub(crate) enum Peer {
 /// What is given to, or asked for.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-pub(crate) struct Access {
+pub(crate) struct Allowed {
     /// To read (the default).
     #[arg(long)]
     read: bool,
@@ -370,7 +370,7 @@ pub(crate) struct Access {
     admin: bool,
 }
 
-impl Access {
+impl Allowed {
     pub(crate) fn permission(&self) -> Permission {
         match (self.read, self.write, self.admin) {
             (_, _, true) => Permission::Admin,
@@ -389,7 +389,7 @@ pub(crate) enum Requests {
         /// An address; or key, a unique beginning of it, or display name of a peer that is known.
         peer: String,
         #[command(flatten)]
-        to: Access,
+        to: Allowed,
     },
     /// Lists those that wait.
     List {

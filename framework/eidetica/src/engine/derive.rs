@@ -13,7 +13,7 @@ use eidetica_kernel::{Id, Result, SignedEntry};
 use super::layout::{Arrival, StoreNo};
 use super::read;
 use super::records::{
-    Flags, StateDigest, StoreState, Tip, TreeHead, corrupt, decode_entry, encode, encode_entry,
+    Flags, StateDigest, StoreState, Tip, TreeHead, corrupt, decode_entry, encode, with_flags,
 };
 use super::rights::Chain;
 use super::rows::{NoRows, StoreRows};
@@ -95,8 +95,9 @@ impl Tree {
         head.tips.clear();
         head.outside = 0;
         for (arrival, before, counts) in judged.into_iter().rev() {
-            let (_, entry) = read::entry_at(&*reader, self.keys, arrival)?
-                .ok_or_else(|| corrupt("the arrival log", "an entry is missing"))?;
+            let key = self.keys.entry(arrival);
+            let row = reader.get(&key)?.ok_or_else(|| corrupt("the arrival log", "an entry is missing"))?;
+            let (_, entry) = decode_entry(&row)?;
             let id = entry.id();
             let covered = needed.remove(&id);
             let is_parent = followed.remove(&id);
@@ -112,7 +113,7 @@ impl Tree {
                 head.tips.push(Tip { clock: entry.header().clock, id });
             }
             if flags != before {
-                batch.put(self.keys.entry(arrival), encode_entry(flags, &entry));
+                batch.put(key, with_flags(&row, flags));
             }
         }
         head.tips.sort_unstable();

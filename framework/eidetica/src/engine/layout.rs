@@ -7,8 +7,8 @@
 //! 04 kind ...                      local rows of sync: peers, relations, cursors, history
 //! 05 tree id user name             what users want of the sync of their databases
 //! 10 tree(u32) 00                  head of the tree: generation, next arrival number, clock, tips
-//! 10 tree 01 arrival(u64)          entry: flags (counts, inside, checked, local), signature, header
-//! 10 tree 02 arrival store chunk   payload, in chunks
+//! 10 tree 01 arrival(u64)          entry: flags (counts, inside, checked, local), signature, small payloads, header
+//! 10 tree 02 arrival store chunk   payload that isn't small, in chunks
 //! 10 tree 03 entry id              id -> arrival number
 //! 10 tree 04 author seq arrival    author chains
 //! 10 tree 05 public key            author -> local author number
@@ -32,6 +32,8 @@ use eidetica_kernel::{Id, PublicKey};
 pub(crate) const LAYOUT_VERSION: u32 = 1;
 /// Longest piece of a payload in one row, in bytes.
 pub(crate) const PAYLOAD_CHUNK_BYTES: usize = 256 * 1_024;
+/// Longest payload that is part of its entry's row, in bytes.
+pub(crate) const INLINE_BYTES_MAX: usize = 512;
 
 /// Local number of a tree.
 pub(crate) type TreeNo = u32;

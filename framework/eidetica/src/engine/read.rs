@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use eidetica_kernel::backend::Snapshot;
-use eidetica_kernel::entry::payload_hash;
+use eidetica_kernel::entry::{StoreRef, payload_hash};
 use eidetica_kernel::{Id, PublicKey, Result, SignedEntry};
 
-use super::layout::{Arrival, AuthorNo, PAYLOAD_CHUNK_BYTES, TreeKeys};
-use super::records::{Flags, TreeHead, corrupt, decode, decode_entry};
+use super::layout::{Arrival, AuthorNo, INLINE_BYTES_MAX, PAYLOAD_CHUNK_BYTES, TreeKeys};
+use super::records::{Flags, TreeHead, corrupt, decode, decode_entry, inline_payload};
 
 pub(crate) fn head(reader: &dyn Snapshot, keys: TreeKeys) -> Result<Option<(Bytes, TreeHead)>> {
     let Some(row) = reader.get(&keys.head())? else { return Ok(None) };
@@ -54,15 +54,24 @@ pub(crate) fn numbered_entry(
     Ok(Some((arrival, flags, entry)))
 }
 
-/// Piece `chunk` of a payload as it is stored.
+/// Piece `chunk` of the payload of the `store`-th store of an entry, as it is stored; `None` if it isn't held.
 pub(crate) fn payload_chunk(
     reader: &dyn Snapshot,
     keys: TreeKeys,
     arrival: Arrival,
+    entry: &SignedEntry,
     store: usize,
     chunk: u32,
 ) -> Result<Option<Bytes>> {
-    reader.get(&keys.payload(arrival, store as u8, chunk))
+    let small = |wanted: &StoreRef| wanted.payload_bytes as usize <= INLINE_BYTES_MAX;
+    if entry.header().stores.get(store).is_some_and(small) {
+        match reader.get(&keys.entry(arrival))? {
+            Some(row) => inline_payload(&row, store),
+            None => Ok(None),
+        }
+    } else {
+        reader.get(&keys.payload(arrival, store as u8, chunk))
+    }
 }
 
 /// The whole payload of the `store`-th store of an entry, hashed anew and compared; `None` if it isn't held.
@@ -77,7 +86,7 @@ pub(crate) fn payload(
     let broken =
         |reason: &str| corrupt(format_args!("the payload of {} for \"{}\"", entry.id(), wanted.name), reason);
     let bytes_max = wanted.payload_bytes as usize;
-    let Some(first) = payload_chunk(reader, keys, arrival, store, 0)? else { return Ok(None) };
+    let Some(first) = payload_chunk(reader, keys, arrival, entry, store, 0)? else { return Ok(None) };
     let payload = if first.len() == bytes_max {
         first
     } else {
@@ -85,7 +94,7 @@ pub(crate) fn payload(
         whole.extend_from_slice(&first);
         let mut chunk = 1;
         while whole.len() < bytes_max {
-            let piece = payload_chunk(reader, keys, arrival, store, chunk)?
+            let piece = payload_chunk(reader, keys, arrival, entry, store, chunk)?
                 .ok_or_else(|| broken("a piece of it is missing"))?;
             whole.extend_from_slice(&piece);
             chunk += 1;
@@ -98,9 +107,10 @@ pub(crate) fn payload(
     Ok(Some(payload))
 }
 
-/// A payload in the pieces it is stored as.
+/// A payload in the pieces it is stored as; none for one in its entry's row.
 pub(crate) fn chunks(payload: &Bytes) -> impl Iterator<Item = (u32, Bytes)> + '_ {
-    let count = payload.len().div_ceil(PAYLOAD_CHUNK_BYTES).max(1);
+    let count =
+        if payload.len() <= INLINE_BYTES_MAX { 0 } else { payload.len().div_ceil(PAYLOAD_CHUNK_BYTES) };
     (0..count).map(|at| {
         let start = at * PAYLOAD_CHUNK_BYTES;
         (at as u32, payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES)))

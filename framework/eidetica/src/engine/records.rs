@@ -5,7 +5,7 @@ use eidetica_kernel::{Error, ErrorKind, HybridClock, Id, Result, Signature, Sign
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Arrival, AuthorNo, StoreNo};
+use super::layout::{Arrival, AuthorNo, INLINE_BYTES_MAX, StoreNo};
 
 /// Most records are shorter.
 const RECORD_BYTES_LIKELY: usize = 128;
@@ -142,6 +142,8 @@ impl Flags {
     const INSIDE: u8 = 2;
     const CHECKED: u8 = 4;
     const LOCAL: u8 = 8;
+    /// Of the row rather than of the entry: small payloads are in it.
+    const INLINE: u8 = 16;
 
     fn to_byte(self) -> u8 {
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -161,24 +163,97 @@ impl Flags {
     }
 }
 
-/// The row of an entry: one byte of flags, the signature, the header's exact bytes.
-pub(crate) fn encode_entry(flags: Flags, entry: &SignedEntry) -> Bytes {
-    let mut row = BytesMut::with_capacity(65 + entry.header_bytes().len());
-    row.put_u8(flags.to_byte());
+/// The row of an entry: one byte of flags, the signature, small payloads, the header's exact bytes.
+///
+/// A payload of up to [`INLINE_BYTES_MAX`] bytes costs no row of its own. Where there are such, a flag says so, and they come as
+/// their number (one byte), each one's store and length (one byte, and two big-endian), and their bytes.
+pub(crate) fn encode_entry(flags: Flags, entry: &SignedEntry, payloads: &[Option<Bytes>]) -> Bytes {
+    let small = || {
+        let held = payloads.iter().enumerate().filter_map(|(at, payload)| Some((at, payload.as_ref()?)));
+        held.filter(|(_, payload)| payload.len() <= INLINE_BYTES_MAX)
+    };
+    let (count, bytes) =
+        small().fold((0, 0), |(count, bytes), (_, payload)| (count + 1, bytes + payload.len()));
+    let header = entry.header_bytes();
+    let mut row = BytesMut::with_capacity(66 + 3 * count + bytes + header.len());
+    row.put_u8(flags.to_byte() | if count > 0 { Flags::INLINE } else { 0 });
     row.put_slice(entry.signature().as_bytes());
-    row.put_slice(entry.header_bytes());
+    if count > 0 {
+        row.put_u8(count as u8);
+        for (at, payload) in small() {
+            row.put_u8(at as u8);
+            row.put_u16(payload.len() as u16);
+        }
+        for (_, payload) in small() {
+            row.put_slice(payload);
+        }
+    }
+    row.put_slice(header);
+    row.freeze()
+}
+
+/// The same row with other flags.
+pub(crate) fn with_flags(row: &[u8], flags: Flags) -> Bytes {
+    let mut row = BytesMut::from(row);
+    if let Some(first) = row.first_mut() {
+        *first = flags.to_byte() | (*first & Flags::INLINE);
+    }
     row.freeze()
 }
 
 /// Reads an entry's row; its id is hashed anew.
 pub(crate) fn decode_entry(row: &Bytes) -> Result<(Flags, SignedEntry)> {
     let signature = row.get(1..65).and_then(|bytes| bytes.try_into().ok());
-    let (Some(flags), Some(signature)) = (row.first(), signature) else {
-        return Err(corrupt("an entry", "its row is too short"));
-    };
-    let entry = SignedEntry::decode_stored(row.slice(65..), Signature::from_bytes(signature))
+    let (Some(flags), Some(signature)) = (row.first(), signature) else { return Err(entry_too_short()) };
+    let header = Inline::of(row)?.end;
+    let entry = SignedEntry::decode_stored(row.slice(header..), Signature::from_bytes(signature))
         .map_err(|error| corrupt("an entry", "its header can't be decoded").caused_by(error))?;
     Ok((Flags::from_byte(*flags), entry))
+}
+
+/// The payload of the `store`-th store, where an entry's row holds it.
+pub(crate) fn inline_payload(row: &Bytes, store: usize) -> Result<Option<Bytes>> {
+    let Inline { sizes, mut start, .. } = Inline::of(row)?;
+    for size in sizes.chunks_exact(3) {
+        let end = start + size_in(size);
+        if usize::from(size[0]) == store {
+            return Ok(Some(row.slice(start..end)));
+        }
+        start = end;
+    }
+    Ok(None)
+}
+
+/// Where an entry's row has its small payloads.
+struct Inline<'a> {
+    /// Three bytes for each: its store, and its length.
+    sizes: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Inline<'a> {
+    fn of(row: &'a [u8]) -> Result<Self> {
+        if row.first().is_none_or(|flags| flags & Flags::INLINE == 0) {
+            return Ok(Self { sizes: &[], start: 65, end: 65 });
+        }
+        let count = row.get(65).map(|count| usize::from(*count)).ok_or_else(entry_too_short)?;
+        let start = 66 + 3 * count;
+        let sizes = row.get(66..start).ok_or_else(entry_too_short)?;
+        let end = start + sizes.chunks_exact(3).map(size_in).sum::<usize>();
+        if end > row.len() {
+            return Err(entry_too_short());
+        }
+        Ok(Self { sizes, start, end })
+    }
+}
+
+fn size_in(size: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([size[1], size[2]]))
+}
+
+fn entry_too_short() -> Error {
+    corrupt("an entry", "its row is too short")
 }
 
 /// A row of the tree directory.
@@ -187,4 +262,59 @@ pub(crate) struct TreeRecord {
     pub(crate) number: u32,
     /// Removed by its user: kept so that peers don't bring it back.
     pub(crate) removed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_kernel::SecretKey;
+    use eidetica_kernel::entry::{FORMAT_VERSION, Header, Tree};
+
+    use super::*;
+
+    const FLAGS: Flags = Flags { counts: true, inside: true, checked: false, local: true };
+
+    fn entry() -> SignedEntry {
+        let author = SecretKey::from_bytes([7; 32]);
+        let header = Header {
+            version: FORMAT_VERSION,
+            tree: Tree::Root { nonce: [1; 16] },
+            parents: Vec::new(),
+            clock: HybridClock::default(),
+            author: author.public_key(),
+            author_prev: None,
+            author_seq: 0,
+            rights: Vec::new(),
+            stores: Vec::new(),
+            ext: Vec::new(),
+        };
+        SignedEntry::sign(header, &author).unwrap()
+    }
+
+    #[test]
+    fn small_payloads_are_part_of_the_row_and_stay_when_flags_change() {
+        let entry = entry();
+        let small = Bytes::from(vec![1; INLINE_BYTES_MAX]);
+        let large = Bytes::from(vec![2; INLINE_BYTES_MAX + 1]);
+        let payloads = [None, Some(small.clone()), Some(large), Some(Bytes::new())];
+        let row = encode_entry(FLAGS, &entry, &payloads);
+        let changed = Flags { counts: false, ..FLAGS };
+        for (row, flags) in [(row.clone(), FLAGS), (with_flags(&row, changed), changed)] {
+            let (read, held) = decode_entry(&row).unwrap();
+            assert_eq!((read, held.id(), held.signature()), (flags, entry.id(), entry.signature()));
+            let inline: Vec<_> = (0..4).map(|at| inline_payload(&row, at).unwrap()).collect();
+            assert_eq!(inline, [None, Some(small.clone()), None, Some(Bytes::new())]);
+        }
+        let without = encode_entry(FLAGS, &entry, &[None]);
+        assert_eq!(without.len(), 65 + entry.header_bytes().len());
+        assert_eq!(inline_payload(&without, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_that_was_cut_is_an_error() {
+        let row = encode_entry(FLAGS, &entry(), &[Some(Bytes::from_static(b"payload"))]);
+        for end in 0..row.len() {
+            assert!(decode_entry(&row.slice(..end)).is_err(), "{end} bytes");
+        }
+        assert!(inline_payload(&row.slice(..70), 0).is_err());
+    }
 }

@@ -12,7 +12,7 @@ use eidetica_kernel::{Envelope, Id, Result, SignedEntry};
 
 use super::layout::{Arrival, StoreNo, TreeKeys};
 use super::read;
-use super::records::{Flags, StoreState, TreeHead, encode, encode_entry};
+use super::records::{Flags, StoreState, TreeHead, decode_entry, encode, encode_entry, with_flags};
 use super::rows::{Remembering, StoreRows};
 use super::tree::{ChainTip, Core, Info, Tree};
 
@@ -100,7 +100,7 @@ impl<'a> Stage<'a> {
         self.head.next_arrival += 1;
         self.head.clock = self.head.clock.max(header.clock);
         let flags = Flags { counts, inside: counts, checked, local };
-        self.batch.put(keys.entry(arrival), encode_entry(flags, entry));
+        self.batch.put(keys.entry(arrival), encode_entry(flags, entry, payloads));
         self.batch.put(keys.arrival_of(&entry.id()), encode("an arrival number", &arrival)?);
         let author = self.author_no(&header.author)?;
         self.batch.put(keys.chain(author, header.author_seq, arrival), Bytes::new());
@@ -152,18 +152,17 @@ impl<'a> Stage<'a> {
             self.head.outside -= 1;
             self.head.epoch += 1;
             // A void entry that is staged in this very batch has its row in the batch already: the later write stands.
-            let (covered, covered_payloads) =
-                match read::entry_at(self.reader(), self.tree.keys, info.arrival)? {
-                    Some((_, covered)) => {
-                        let payloads = self.tree.rights_payload(self.reader(), info.arrival, &covered)?;
-                        (covered, payloads)
-                    }
-                    None => match self.staged_entry(info.arrival)? {
-                        Some(covered) => (covered, Vec::new()),
-                        None => continue,
-                    },
-                };
-            self.batch.put(self.tree.keys.entry(info.arrival), encode_entry(flags, &covered));
+            let key = self.tree.keys.entry(info.arrival);
+            let held = self.reader().get(&key)?;
+            let staged = held.is_none();
+            let Some(row) = held.or_else(|| self.staged(&key)) else { continue };
+            let (_, covered) = decode_entry(&row)?;
+            let covered_payloads = if staged {
+                Vec::new()
+            } else {
+                self.tree.rights_payload(self.reader(), info.arrival, &covered)?
+            };
+            self.batch.put(key, with_flags(&row, flags));
             self.head.tips.retain(|tip| !covered.header().parents.contains(&tip.id));
             todo.extend(self.tree.edges(&covered, &covered_payloads));
             self.infos.insert(id, Info { flags, ..info });
@@ -171,13 +170,11 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn staged_entry(&self, arrival: Arrival) -> Result<Option<SignedEntry>> {
-        let key = self.tree.keys.entry(arrival);
-        let row = self.batch.writes().iter().rev().find_map(|write| match write {
-            eidetica_kernel::backend::Write::Put(at, row) if *at == key => Some(row),
+    fn staged(&self, key: &Bytes) -> Option<Bytes> {
+        self.batch.writes().iter().rev().find_map(|write| match write {
+            eidetica_kernel::backend::Write::Put(at, row) if at == key => Some(row.clone()),
             _ => None,
-        });
-        row.map(|row| super::records::decode_entry(row).map(|(_, entry)| entry)).transpose()
+        })
     }
 
     fn author_no(&mut self, author: &eidetica_kernel::PublicKey) -> Result<u32> {

@@ -229,7 +229,7 @@ fn piece(tree: &Tree, want: Want) -> Result<(Piece, bool)> {
     let mut bytes = BytesMut::with_capacity(end - start);
     let chunk_bytes = crate::engine::layout::PAYLOAD_CHUNK_BYTES;
     for chunk in start / chunk_bytes..=(end - 1) / chunk_bytes {
-        let Some(held) = read::payload_chunk(reader, tree.keys, arrival, at, chunk as u32)? else {
+        let Some(held) = read::payload_chunk(reader, tree.keys, arrival, &entry, at, chunk as u32)? else {
             return Ok((nothing, true));
         };
         let from = start.saturating_sub(chunk * chunk_bytes).min(held.len());
