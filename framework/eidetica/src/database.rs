@@ -185,9 +185,10 @@ impl Database {
     pub fn stores(&self) -> Result<Vec<(String, String)>> {
         self.inner.check_open()?;
         let mut stores = Vec::new();
+        let head = self.tree.head();
         for (name, kind, number) in self.tree.store_list() {
             let folds = self.tree.shared.stores.contains_key(&kind[..]);
-            if !folds || !self.tree.store_state(&*self.tree.shared.live, number)?.digest.is_empty() {
+            if !folds || !self.tree.store_state(&*self.tree.shared.live, &head, number)?.digest.is_empty() {
                 stores.push((name, kind));
             }
         }
@@ -547,5 +548,6 @@ pub(crate) fn settings_payload(settings: &Doc, inner: &Inner) -> Result<Option<S
         kind: DocStore::KIND.to_owned(),
         version,
         body,
+        read: None,
     }))
 }

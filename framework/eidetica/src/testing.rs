@@ -131,8 +131,9 @@ pub fn ingest(instance: &Instance, database: &Id, entries: Vec<RawEntry>) -> Res
 /// Those of the backend.
 pub fn state_digests(database: &Database) -> Result<BTreeMap<(String, String), [u8; 32]>> {
     let tree = &database.tree;
+    let head = tree.head();
     let digests = tree.store_list().into_iter().map(|(name, kind, number)| {
-        let state = tree.store_state(&*tree.shared.live, number)?;
+        let state = tree.store_state(&*tree.shared.live, &head, number)?;
         Ok(((name, kind), state.digest.to_bytes()))
     });
     digests.collect()

@@ -11,8 +11,7 @@ use eidetica_kernel::{Error, ErrorKind, Id, Result, Timestamp};
 
 use crate::database::Database;
 use crate::engine::commit::StagedPayload;
-use crate::engine::layout::StoreNo;
-use crate::engine::rows::{NoRows, StoreRows};
+use crate::engine::rows::{NoRows, Remembering, RowsRead, StoreRows};
 use crate::past::Past;
 
 /// Changes to one or several stores of a database that become one entry, or nothing.
@@ -160,7 +159,7 @@ impl Shared {
                 shared: self.clone(),
                 name: name.to_owned(),
                 kind,
-                number: OnceLock::new(),
+                rows: OnceLock::new(),
                 past: OnceLock::new(),
                 draft: Mutex::default(),
             })
@@ -181,7 +180,9 @@ impl Shared {
             let draft = store.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(mut draft) = draft else { continue };
             if let Some((version, body)) = draft.encode()? {
-                staged.push(StagedPayload { name, kind: kind.to_owned(), version, body });
+                let read =
+                    store.rows.get().map(|rows| RowsRead { generation: self.generation, rows: rows.clone() });
+                staged.push(StagedPayload { name, kind: kind.to_owned(), version, body, read });
             }
         }
         Ok(staged)
@@ -222,7 +223,7 @@ pub(crate) struct TxStore {
     name: String,
     kind: &'static str,
     /// Once the store exists.
-    number: OnceLock<StoreNo>,
+    rows: OnceLock<Arc<Remembering<StoreRows>>>,
     /// Its rows where the transaction reads the past, folded when they are first asked for.
     past: OnceLock<Arc<dyn RowReader>>,
     draft: Mutex<DraftSlot>,
@@ -243,14 +244,15 @@ impl StoreTx for TxStore {
             return Ok(self.past.get_or_init(|| rows).clone());
         }
         let tree = &self.shared.database.tree;
-        let number = match self.number.get() {
-            Some(number) => Some(*number),
-            None => tree.store_no(&self.name, self.kind).map(|number| *self.number.get_or_init(|| number)),
-        };
-        Ok(match number {
-            Some(store) => Arc::new(StoreRows { snapshot: self.shared.snapshot()?, keys: tree.keys, store }),
-            None => Arc::new(NoRows),
-        })
+        if let Some(rows) = self.rows.get() {
+            return Ok(rows.clone());
+        }
+        let Some(store) = tree.store_no(&self.name, self.kind) else { return Ok(Arc::new(NoRows)) };
+        let rows = StoreRows { snapshot: self.shared.snapshot()?, keys: tree.keys, store };
+        if !self.shared.writable {
+            return Ok(Arc::new(rows));
+        }
+        Ok(self.rows.get_or_init(|| Arc::new(Remembering::new(rows))).clone())
     }
 
     fn draft(&self) -> Result<MutexGuard<'_, DraftSlot>> {

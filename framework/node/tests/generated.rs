@@ -67,13 +67,19 @@ fn workspace(folder: &Path) {
 }
 
 fn cargo(folder: &Path, args: &[&str]) -> String {
-    let done = Command::new(env!("CARGO"))
-        .args(args)
-        .arg("--offline")
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", target())
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO"));
+    command.args(args).arg("--offline").current_dir(folder).env("CARGO_TARGET_DIR", target());
+    // What cargo says of the package under test: build scripts that look at it would run again, here and then for whoever builds
+    // next, and what is rebuilt is missing meanwhile.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_CRATE_"].iter().any(|prefix| name.starts_with(prefix))
+        });
+        if told {
+            command.env_remove(name);
+        }
+    }
+    let done = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "cargo {args:?}\n{out}\n{err}");
     assert!(!err.contains("warning:"), "cargo {args:?}\n{err}");

@@ -9,22 +9,25 @@ use eidetica_kernel::{Envelope, Error, ErrorKind, Header, HybridClock, Id, Resul
 
 use super::ingest::CONFLICTS_MAX;
 use super::rights::Chain;
+use super::rows::RowsRead;
 use super::stage::Stage;
 use super::tree::{Core, Tree, denied};
 
 /// What a transaction has staged for one store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct StagedPayload {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) version: u16,
     pub(crate) body: Vec<u8>,
+    pub(crate) read: Option<RowsRead>,
 }
 
 /// Payloads in the order of the header's stores, as bytes and as the header names them.
 pub(super) struct Payloads {
     stores: Vec<StoreRef>,
     bytes: Vec<Option<Bytes>>,
+    read: Vec<Option<RowsRead>>,
 }
 
 impl Tree {
@@ -42,7 +45,7 @@ impl Tree {
     ) -> Result<Id> {
         let mut core = self.core.lock();
         self.finish_reevaluation(&mut core)?;
-        let payloads = self.payloads(&core, staged, op)?;
+        let mut payloads = self.payloads(&core, staged, op)?;
         for _ in 0..CONFLICTS_MAX {
             if let Some(expected) = expected
                 && core.head.generation != expected
@@ -61,6 +64,10 @@ impl Tree {
             };
             match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op, base)) {
                 Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
+                // The transaction's snapshot is gone; the rows are read from what is now.
+                Err(error) if error.kind() == ErrorKind::Expired && !payloads.read.is_empty() => {
+                    payloads.read.clear();
+                }
                 done => return done,
             }
         }
@@ -79,8 +86,8 @@ impl Tree {
         op: Option<&RightsOp>,
     ) -> Result<Payloads> {
         let policy = core.rights.policy();
-        let mut list: Vec<(StoreRef, Bytes)> = Vec::with_capacity(staged.len() + 1);
-        let mut add = |name: &str, kind: &str, version: u16, body: Bytes| -> Result<()> {
+        let mut list = Vec::with_capacity(staged.len() + 1);
+        let mut add = |name: &str, kind: &str, version: u16, body: Bytes, read| -> Result<()> {
             let bytes = Envelope::plain(self.shared.rng.array(), version, body).encode()?;
             let store = StoreRef {
                 name: name.to_owned(),
@@ -88,18 +95,24 @@ impl Tree {
                 payload_hash: payload_hash(&bytes),
                 payload_bytes: bytes.len() as u32,
             };
-            list.push((store, bytes));
+            list.push((store, bytes, read));
             Ok(())
         };
         for payload in staged {
-            add(&payload.name, &payload.kind, payload.version, payload.body.clone().into())?;
+            let read = payload.read.clone();
+            add(&payload.name, &payload.kind, payload.version, payload.body.clone().into(), read)?;
         }
         if let Some(op) = op {
-            add(RIGHTS_STORE, policy.kind(), 1, policy.encode(op)?.into())?;
+            add(RIGHTS_STORE, policy.kind(), 1, policy.encode(op)?.into(), None)?;
         }
-        list.sort_by(|(a, _), (b, _)| (&a.name, &a.kind).cmp(&(&b.name, &b.kind)));
-        let (stores, bytes) = list.into_iter().map(|(store, bytes)| (store, Some(bytes))).unzip();
-        Ok(Payloads { stores, bytes })
+        list.sort_by(|(a, ..), (b, ..)| (&a.name, &a.kind).cmp(&(&b.name, &b.kind)));
+        let mut payloads = Payloads { stores: Vec::new(), bytes: Vec::new(), read: Vec::new() };
+        for (store, bytes, read) in list {
+            payloads.stores.push(store);
+            payloads.bytes.push(Some(bytes));
+            payloads.read.push(read);
+        }
+        Ok(payloads)
     }
 
     pub(super) fn commit_once(
@@ -177,6 +190,7 @@ impl Tree {
         };
         let (counts, rank) = judged.as_ref().map_or((true, None), |judged| (judged.counts(), judged.rank()));
         let mut stage = Stage::new(self, core);
+        stage.read_before(&payloads.read);
         stage.add(entry, &payloads.bytes, counts, true, rank, true)?;
         self.finish(stage, judged)
     }
@@ -189,7 +203,8 @@ impl Tree {
         payloads: RootPayloads,
     ) -> Result<()> {
         let op = payloads.op;
-        let payloads = Payloads { stores: entry.header().stores.clone(), bytes: payloads.bytes };
+        let payloads =
+            Payloads { stores: entry.header().stores.clone(), bytes: payloads.bytes, read: Vec::new() };
         self.write_own(core, entry, &payloads, Some(&op))
     }
 }
@@ -220,6 +235,7 @@ pub(crate) fn make_root(
         kind: policy.kind().to_owned(),
         version: 1,
         body: policy.encode(&op)?,
+        read: None,
     };
     debug_assert!(RIGHTS_STORE < SETTINGS_STORE);
     for payload in std::iter::once(rights).chain(settings) {

@@ -70,6 +70,23 @@ impl Tree {
         Ok(())
     }
 
+    /// Writes what a store's rows were derived with.
+    fn put_state(
+        &self,
+        batch: &mut Batch,
+        head: &mut TreeHead,
+        store: StoreNo,
+        state: StoreState,
+    ) -> Result<()> {
+        match &mut head.written {
+            Some((written, held)) if *written == store => *held = state,
+            _ => {
+                batch.put(self.keys.store_state(store), encode("a store's state", &state)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Judges every entry anew by the rights operations that are held, and rebuilds the stores that are touched.
     ///
     /// Costs in the order of the history; only operations that take rights cause it.
@@ -128,8 +145,8 @@ impl Tree {
         for ((_, kind), number) in &rebuilt {
             // Marked in the batch that changes what counts, so that a crash before the rebuild can't hide it.
             if self.shared.stores.contains_key(&kind[..]) {
-                let state = StoreState { semantics: 0, ..self.store_state(&*reader, *number)? };
-                batch.put(self.keys.store_state(*number), encode("a store's state", &state)?);
+                let state = StoreState { semantics: 0, ..self.store_state(&*reader, &core.head, *number)? };
+                self.put_state(&mut batch, &mut head, *number, state)?;
             }
         }
         core.forget_infos();
@@ -222,8 +239,8 @@ impl Tree {
         let mut batch = Batch::new();
         put_rows(&mut batch, self.keys, number, fresh);
         let state = StoreState { semantics: store.semantics(), digest };
-        batch.put(self.keys.store_state(number), encode("a store's state", &state)?);
-        let head = core.head.clone();
+        let mut head = core.head.clone();
+        self.put_state(&mut batch, &mut head, number, state)?;
         self.write_head(core, head, batch)
     }
 
@@ -284,8 +301,9 @@ impl Tree {
         })?;
         let stores: Vec<((String, String), StoreNo)> =
             core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
+        let head = read::head(&*reader, self.keys)?.map(|(_, head)| head).unwrap_or_default();
         for ((name, kind), number) in stores {
-            self.verify_store(&reader, &name, &kind, number, &mut found)?;
+            self.verify_store(&reader, &head, &name, &kind, number, &mut found)?;
         }
         found.problems.sort();
         Ok(found)
@@ -294,6 +312,7 @@ impl Tree {
     fn verify_store(
         &self,
         reader: &Arc<dyn Snapshot>,
+        head: &TreeHead,
         name: &str,
         kind: &str,
         number: StoreNo,
@@ -331,7 +350,7 @@ impl Tree {
             )?;
         }
         differ += derived.len() as u64;
-        if self.store_state(&**reader, number)?.digest != digest {
+        if self.store_state(&**reader, head, number)?.digest != digest {
             found.problems.push(format!(
                 "the digest of the store \"{name}\" isn't that of its rows; `eidetica rebuild` derives it again"
             ));

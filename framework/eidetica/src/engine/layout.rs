@@ -6,14 +6,14 @@
 //! 03 tree id                       tree directory: id -> local tree number
 //! 04 kind ...                      local rows of sync: peers, relations, cursors, history
 //! 05 tree id user name             what users want of the sync of their databases
-//! 10 tree(u32) 00                  head of the tree: generation, next arrival number, clock, tips
+//! 10 tree(u32) 00                  head of the tree: generation, next arrival number, clock, tips, one store's digest and semantics
 //! 10 tree 01 arrival(u64)          entry: flags (counts, inside, checked, local), signature, small payloads, header
 //! 10 tree 02 arrival store chunk   payload that isn't small, in chunks
 //! 10 tree 03 entry id              id -> arrival number
 //! 10 tree 04 author seq arrival    author chains
 //! 10 tree 05 public key            author -> local author number
 //! 10 tree 06 name 00 kind          store -> local store number
-//! 10 tree 07 store                 store: digest, semantics
+//! 10 tree 07 store                 store: digest, semantics, unless the head has them
 //! 10 tree 08 store row             state rows
 //! 10 tree 09 store row             losing rows
 //! 10 tree 0a position              rights operations -> arrival number, author's rank
@@ -29,7 +29,7 @@ use eidetica_kernel::store::RowTable;
 use eidetica_kernel::{Id, PublicKey};
 
 /// Version of this layout, kept in the backend.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 /// Longest piece of a payload in one row, in bytes.
 pub(crate) const PAYLOAD_CHUNK_BYTES: usize = 256 * 1_024;
 /// Longest payload that is part of its entry's row, in bytes.

@@ -56,6 +56,9 @@ pub(crate) struct TreeHead {
     pub(crate) reevaluate: bool,
     /// Sorted.
     pub(crate) tips: Vec<Tip>,
+    /// The store that was written last: what is here stands, not what is in the store's own row. So a commit to one store writes
+    /// one row less.
+    pub(crate) written: Option<(StoreNo, StoreState)>,
 }
 
 impl TreeHead {

@@ -98,7 +98,19 @@ impl RowReader for NoRows {
     }
 }
 
-/// Remembers single rows that were read, so that the digest's old values cost no second look-up.
+/// What a transaction has read of a store, and the tree's generation before it read any.
+#[derive(Clone)]
+pub(crate) struct RowsRead {
+    pub(crate) generation: u64,
+    pub(crate) rows: Arc<Remembering<StoreRows>>,
+}
+
+/// Rows that are remembered at most, and the bytes of each.
+const REMEMBERED_MAX: usize = 4_096;
+const REMEMBERED_BYTES_MAX: usize = 4_096;
+
+/// Remembers single rows that were read: what a transaction looked at costs no second look-up when it is folded, and none for
+/// the digest.
 pub(crate) struct Remembering<R> {
     rows: R,
     read: Mutex<HashMap<(RowTable, Bytes), Option<Bytes>>>,
@@ -107,6 +119,16 @@ pub(crate) struct Remembering<R> {
 impl<R: RowReader> Remembering<R> {
     pub(crate) fn new(rows: R) -> Self {
         Self { rows, read: Mutex::default() }
+    }
+
+    fn remember(
+        read: &mut HashMap<(RowTable, Bytes), Option<Bytes>>,
+        key: (RowTable, Bytes),
+        value: Option<&Bytes>,
+    ) {
+        if read.len() < REMEMBERED_MAX && value.is_none_or(|value| value.len() <= REMEMBERED_BYTES_MAX) {
+            read.insert(key, value.cloned());
+        }
     }
 }
 
@@ -117,7 +139,7 @@ impl<R: RowReader> RowReader for Remembering<R> {
             return Ok(value.clone());
         }
         let value = self.rows.get(table, &key.1)?;
-        self.read.lock().insert(key, value.clone());
+        Self::remember(&mut self.read.lock(), key, value.as_ref());
         Ok(value)
     }
 
@@ -132,7 +154,7 @@ impl<R: RowReader> RowReader for Remembering<R> {
             let found = self.rows.get_many(table, &wanted)?;
             let mut read = self.read.lock();
             for (at, value) in missing.into_iter().zip(found) {
-                read.insert((table, Bytes::copy_from_slice(keys[at])), value.clone());
+                Self::remember(&mut read, (table, Bytes::copy_from_slice(keys[at])), value.as_ref());
                 values[at] = Some(value);
             }
         }

@@ -1,6 +1,7 @@
 //! Entries on their way into one batch: judged, folded, not written yet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_kernel::backend::{Batch, Snapshot};
@@ -13,7 +14,7 @@ use eidetica_kernel::{Envelope, Id, Result, SignedEntry};
 use super::layout::{Arrival, StoreNo, TreeKeys};
 use super::read;
 use super::records::{Flags, StoreState, TreeHead, decode_entry, encode, encode_entry, with_flags};
-use super::rows::{Remembering, StoreRows};
+use super::rows::{Remembering, RowsRead, StoreRows};
 use super::tree::{ChainTip, Core, Info, Tree};
 
 /// Rows that a commit of a few keys writes.
@@ -21,7 +22,7 @@ const ROWS_PER_COMMIT: usize = 12;
 
 /// A store that this batch writes to.
 struct StagedStore {
-    rows: Remembering<StoreRows>,
+    rows: Arc<Remembering<StoreRows>>,
     changes: RowChanges,
     state: StoreState,
 }
@@ -38,6 +39,8 @@ pub(crate) struct Stage<'a> {
     new_stores: HashMap<(String, String), StoreNo>,
     /// Boxed: a node of the map would have room for eleven of them.
     stores: BTreeMap<StoreNo, Box<StagedStore>>,
+    /// Rows of the stores of the one entry that is staged, where they were read already and are as they were.
+    read: Vec<Option<Arc<Remembering<StoreRows>>>>,
     refused: HashSet<Id>,
     entries: usize,
     bytes: usize,
@@ -56,10 +59,18 @@ impl<'a> Stage<'a> {
             chain_tips: Vec::new(),
             new_stores: HashMap::new(),
             stores: BTreeMap::new(),
+            read: Vec::new(),
             refused: HashSet::new(),
             entries: 0,
             bytes: 0,
         }
+    }
+
+    /// What a transaction has read of the stores of the entry that follows serves, unless the tree has changed since.
+    pub(super) fn read_before(&mut self, read: &[Option<RowsRead>]) {
+        let generation = self.core.head.generation;
+        let unchanged = |read: &RowsRead| (read.generation == generation).then(|| read.rows.clone());
+        self.read = read.iter().map(|read| read.as_ref().and_then(unchanged)).collect();
     }
 
     pub(crate) fn reader(&self) -> &'a dyn Snapshot {
@@ -128,7 +139,8 @@ impl<'a> Stage<'a> {
             let store = self.store_no(&header.stores[at].name, &header.stores[at].kind)?;
             if counts {
                 let stamp = Stamp { clock: header.clock, entry: entry.id() };
-                self.fold(store, &header.stores[at].kind, stamp, arrival, payload)?;
+                let read = self.read.get_mut(at).and_then(Option::take);
+                self.fold(store, &header.stores[at].kind, stamp, arrival, payload, read)?;
             }
         }
         self.infos.insert(entry.id(), Info::of(entry, arrival, flags));
@@ -213,23 +225,23 @@ impl<'a> Stage<'a> {
         stamp: Stamp,
         arrival: Arrival,
         payload: &[u8],
+        read: Option<Arc<Remembering<StoreRows>>>,
     ) -> Result<()> {
         let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return Ok(()) };
         if !self.stores.contains_key(&number) {
             let mut state = match self.core.store_states.get(&number) {
                 Some(state) => *state,
-                None => self.tree.store_state(&*self.tree.shared.live, number)?,
+                None => self.tree.store_state(&*self.tree.shared.live, &self.core.head, number)?,
             };
             state.semantics = store.semantics();
-            let rows =
-                StoreRows { snapshot: self.tree.shared.live.clone(), keys: self.tree.keys, store: number };
-            self.stores.insert(
-                number,
-                Box::new(StagedStore { rows: Remembering::new(rows), changes: RowChanges::new(), state }),
-            );
+            let rows = read.unwrap_or_else(|| {
+                let snapshot = self.tree.shared.live.clone();
+                Arc::new(Remembering::new(StoreRows { snapshot, keys: self.tree.keys, store: number }))
+            });
+            self.stores.insert(number, Box::new(StagedStore { rows, changes: RowChanges::new(), state }));
         }
         let Some(staged) = self.stores.get_mut(&number) else { return Ok(()) };
-        fold_into(&*store, &staged.rows, &mut staged.changes, stamp, arrival, payload)?;
+        fold_into(&*store, &*staged.rows, &mut staged.changes, stamp, arrival, payload)?;
         Ok(())
     }
 
@@ -279,7 +291,16 @@ impl<'a> Stage<'a> {
                 }
             }
             put_rows(&mut self.batch, keys, *number, std::mem::take(&mut staged.changes));
-            self.batch.put(keys.store_state(*number), encode("a store's state", &staged.state)?);
+        }
+        // The last one's goes into the head, the others' into their rows; so does that of the store that was there.
+        let mut states: Vec<(StoreNo, StoreState)> =
+            self.stores.iter().map(|(number, staged)| (*number, staged.state)).collect();
+        if let Some(written) = states.pop() {
+            let before = self.head.written.replace(written);
+            states.extend(before.filter(|(number, _)| !self.stores.contains_key(number)));
+        }
+        for (number, state) in states {
+            self.batch.put(keys.store_state(number), encode("a store's state", &state)?);
         }
         self.head.generation += 1;
         let row = encode("the head of a tree", &self.head)?;

@@ -277,7 +277,7 @@ impl Tree {
         let stores: Vec<((String, String), StoreNo)> =
             core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
         for ((name, kind), number) in stores {
-            let state = self.store_state(&*self.shared.live, number)?;
+            let state = self.store_state(&*self.shared.live, &core.head, number)?;
             if let Some(store) = self.shared.stores.get(&kind[..])
                 && state.semantics != store.semantics()
             {
@@ -295,7 +295,16 @@ impl Tree {
         Ok(())
     }
 
-    pub(crate) fn store_state(&self, reader: &dyn Snapshot, store: StoreNo) -> Result<StoreState> {
+    /// A store's state as the reader has it, of which `head` is the head too.
+    pub(crate) fn store_state(
+        &self,
+        reader: &dyn Snapshot,
+        head: &TreeHead,
+        store: StoreNo,
+    ) -> Result<StoreState> {
+        if let Some((_, state)) = head.written.filter(|(written, _)| *written == store) {
+            return Ok(state);
+        }
         let row = reader.get(&self.keys.store_state(store))?;
         row.map_or_else(|| Ok(StoreState::default()), |row| decode("a store's state", &row))
     }

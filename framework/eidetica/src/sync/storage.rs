@@ -189,7 +189,7 @@ fn settled(tree: &Tree, round: u32) -> Result<Settled> {
     let head = read::head(&*snapshot, tree.keys)?.map(|(_, head)| head).unwrap_or_default();
     let mut states = Vec::new();
     for (name, kind, number) in tree.store_list() {
-        let state = tree.store_state(&*snapshot, number)?;
+        let state = tree.store_state(&*snapshot, &head, number)?;
         if state.semantics != 0 {
             states.push((name, kind, state.semantics, state.digest.to_bytes()));
         }
