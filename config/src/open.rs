@@ -1,6 +1,7 @@
 //! From chosen plugins to an open instance.
 
 use eidetica::Instance;
+use eidetica::sync::Sync;
 use eidetica_kernel::Result;
 
 use crate::chosen::Chosen;
@@ -19,7 +20,7 @@ impl Config {
 
 impl Chosen {
     /// Opens the backend and an instance over it, with sync enabled and the chosen transports in it; the peers of the
-    /// file are registered. Nothing listens yet: call `start_server` with [`Chosen::listen_address`].
+    /// file are registered. Nothing listens yet: that is for [`Chosen::listen`].
     ///
     /// ```no_run
     /// let instance = eidetica_config::Config::load("node.toml")?.open()?;
@@ -61,6 +62,42 @@ impl Chosen {
             }
         }
         Ok(instance)
+    }
+
+    /// Listens at [`Chosen::listen_address`]. Where that leaves the port open, at the port of last time if it is free, which the
+    /// data folder remembers: tickets and peers do so too.
+    ///
+    /// ```no_run
+    /// # async fn example() -> eidetica::Result<()> {
+    /// let config = eidetica_config::Config::load("node.toml")?;
+    /// let instance = config.open()?;
+    /// config.chosen().listen(&instance.sync()?).await?;
+    /// println!("{:?}", instance.sync()?.get_server_addresses()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As `Sync::start_server`: an address that can't be bound, no transport that is chosen, ….
+    pub async fn listen(&self, sync: &Sync) -> Result<()> {
+        let address = self.listen_address().unwrap_or_default();
+        let remembered = self.node.data_dir.as_ref().map(|folder| folder.join("port"));
+        let (Some(host), Some(remembered)) = (address.strip_suffix(":0"), remembered) else {
+            return sync.start_server_async(address).await;
+        };
+        let port = std::fs::read_to_string(&remembered).ok();
+        if let Some(port) = port.and_then(|text| text.trim().parse::<u16>().ok())
+            && sync.start_server_async(format!("{host}:{port}")).await.is_ok()
+        {
+            return Ok(());
+        }
+        sync.start_server_async(&address).await?;
+        if let Some((_, port)) = sync.get_server_address()?.rsplit_once(':')
+            && let Err(error) = std::fs::write(&remembered, port)
+        {
+            tracing::warn!(%error, "the port couldn't be remembered; the next start takes another one");
+        }
+        Ok(())
     }
 
     /// Where to listen: what the node's table says, else what the first transport that binds says.

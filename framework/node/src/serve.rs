@@ -62,8 +62,7 @@ async fn run(
 ) -> Result<(), Failure> {
     let node = Node::new(folder, instance.clone(), true)?;
     unlock(&node)?;
-    let address = folder.chosen.listen_address().unwrap_or_default();
-    listen(&node, folder, &address).await?;
+    folder.chosen.listen(&node.sync).await?;
     let control = Control::bind(&folder.path).map_err(|error| {
         Failure::failed(format_args!("making the control socket in {}: {error}", folder.path.display()))
     })?;
@@ -87,26 +86,6 @@ async fn run(
     // The socket goes with the task.
     commands.abort();
     let _ = commands.await;
-    Ok(())
-}
-
-/// Listens at `address`. Where that leaves the port open, at the port of last time if it is free: tickets and peers remember it.
-async fn listen(node: &Node, folder: &Folder, address: &str) -> Result<(), Failure> {
-    let remembered = folder.path.join("port");
-    let host = address.strip_suffix(":0");
-    let port = std::fs::read_to_string(&remembered).ok().and_then(|text| text.trim().parse::<u16>().ok());
-    if let (Some(host), Some(port)) = (host, port)
-        && node.sync.start_server_async(format!("{host}:{port}")).await.is_ok()
-    {
-        return Ok(());
-    }
-    node.sync.start_server_async(address).await?;
-    let bound = node.sync.get_server_address()?;
-    if let (Some(_), Some((_, port))) = (host, bound.rsplit_once(':'))
-        && let Err(error) = std::fs::write(&remembered, port)
-    {
-        tracing::warn!(%error, "the port couldn't be remembered; the next start takes another one");
-    }
     Ok(())
 }
 

@@ -59,8 +59,15 @@ impl Node {
     /// # Errors
     /// Those of the instance.
     pub fn open(backend: Box<dyn Backend>) -> Result<Self> {
+        Self::of(Instance::open(backend)?.enable_sync()?)
+    }
+
+    /// An instance that was opened somehow, as a node; its user is made if it has none.
+    ///
+    /// # Errors
+    /// Those of the instance.
+    pub fn of(instance: Instance) -> Result<Self> {
         log();
-        let instance = Instance::open(backend)?.enable_sync()?;
         if instance.list_users()?.is_empty() {
             instance.create_user("user", None)?;
         }

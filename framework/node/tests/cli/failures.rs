@@ -36,7 +36,8 @@ fn mistakes_have_their_exit_codes() {
         assert_eq!(done.out, "", "{args:?}");
     }
     for args in [&["status"][..], &["serve", "--listen", "127.0.0.1:0"]] {
-        let said = crate::support::finish(&mut crate::support::program(occupied.as_ref(), args)).fails(1);
+        let said =
+            crate::support::finish(&mut crate::support::program(&["--data", &occupied], args)).fails(1);
         assert!(said.contains(&occupied), "{said}");
     }
 }

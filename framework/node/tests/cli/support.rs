@@ -1,7 +1,7 @@
 //! Running the program.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Home {
     _root: tempfile::TempDir,
     pub(crate) data: PathBuf,
+    /// What names it on the command line.
+    named: [String; 2],
 }
 
 /// How a command ended.
@@ -49,7 +51,14 @@ impl Home {
     pub(crate) fn below(path: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().canonicalize().unwrap().join(path);
-        Self { _root: root, data }
+        let named = ["--data".to_owned(), data.to_str().unwrap().to_owned()];
+        Self { _root: root, data, named }
+    }
+
+    /// From now on a config file says everything, the data folder included.
+    pub(crate) fn configure(&mut self, config: &str) {
+        let file = self.file("node.toml", &format!("[default.node]\ndata_dir = {:?}\n{config}", self.data));
+        self.named = ["--config".to_owned(), file];
     }
 
     /// A file beside the data folder.
@@ -60,7 +69,7 @@ impl Home {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        program(&self.data, args)
+        program(&self.named.each_ref().map(String::as_str), args)
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Done {
@@ -106,15 +115,21 @@ impl Home {
         }
     }
 
+    #[track_caller]
     pub(crate) fn serve(&self) -> Serving {
-        self.serve_at("127.0.0.1:0")
+        self.serve_with(&[])
+    }
+
+    #[track_caller]
+    pub(crate) fn serve_at(&self, listen: &str) -> Serving {
+        self.serve_with(&["--listen", listen])
     }
 
     /// Starts a node, and waits for it to say that it is ready.
     #[track_caller]
-    pub(crate) fn serve_at(&self, listen: &str) -> Serving {
+    fn serve_with(&self, args: &[&str]) -> Serving {
         let mut child = self
-            .command(&["serve", "--listen", listen])
+            .command(&[&["serve"], args].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -166,14 +181,14 @@ impl Drop for Serving {
     }
 }
 
-pub(crate) fn program(data: &Path, args: &[&str]) -> Command {
+pub(crate) fn program(named: &[&str], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eidetica"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EIDETICA_") {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG").arg("--data").arg(data).args(args);
+    command.env_remove("RUST_LOG").args(named).args(args);
     command
 }
 
