@@ -181,8 +181,11 @@ fn dropped_accept(network: &Network) -> Outcome {
         let Ends { dialler, server, mut listener, address, context } = Ends::open(network).await?;
         for next in 0..20_u8 {
             let polls = usize::from(next % 3) + 1;
-            let (dialled, accepted) =
-                tokio::join!(dialler.connect(&context, &address), accept_by_polling(&mut *listener, polls));
+            let linking = async {
+                tokio::join!(dialler.connect(&context, &address), accept_by_polling(&mut *listener, polls))
+            };
+            let what = "who dials, or accepts by calls that are dropped (A3)";
+            let (dialled, accepted) = network.in_time(what, linking).await?;
             let (mut dialled, mut accepted) = (dialled?, accepted?);
             dialled.sender.send(vec![next].into()).await?;
             let message = came("a link accepted by polling", accepted.receiver.recv().await)?;
