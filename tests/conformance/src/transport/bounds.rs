@@ -178,17 +178,21 @@ fn dropped_recv(network: &Network) -> Outcome {
             }
             Outcome::Ok(dialled)
         });
-        let mut expected = 0;
-        while expected < MESSAGES {
-            // Dropped at the first wait, or at a later one, where a message may be in hand.
-            let Some(message) = poll_times(1 + expected % 3, accepted.receiver.recv()).await else {
-                tokio::task::yield_now().await;
-                continue;
-            };
-            let found = number(&came("what was sent", message)?)?;
-            ensure(found == expected, || format!("message {found} came in place of {expected} (L4)"))?;
-            expected += 1;
-        }
+        let receiving = async {
+            let mut expected = 0;
+            while expected < MESSAGES {
+                // Dropped at the first wait, or at a later one, where a message may be in hand.
+                let Some(message) = poll_times(1 + expected % 3, accepted.receiver.recv()).await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let found = number(&came("what was sent", message)?)?;
+                ensure(found == expected, || format!("message {found} came in place of {expected} (L4)"))?;
+                expected += 1;
+            }
+            Outcome::Ok(())
+        };
+        network.in_time("who receives by calls that are dropped (L4)", receiving).await??;
         sending.await??;
         Ok(())
     })
