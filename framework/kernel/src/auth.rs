@@ -515,6 +515,8 @@ impl fmt::Display for Denial {
 ///   or behind a head it keeps, and no other key's.
 /// - **P8** Closed: who holds nothing may do nothing. A tree begins with a grant to its own author of [`Right::Admin`] at
 ///   [`SENIORITY_CREATOR`] on all stores, and in no other way.
+/// - **P9** A grant reaches no further than it says: data is written by holders of [`Right::Write`] and [`Right::Admin`] alone, in the
+///   stores of their [`StoreScope`] alone, each store of an entry by itself; the system's stores (`_…`) need [`Right::Admin`].
 pub trait AuthPolicy: Send + Sync + 'static {
     /// The policy and the version of its rules: `keys/1`. It is the kind of the tree's rights store.
     fn kind(&self) -> &'static str;

@@ -245,7 +245,7 @@ pub enum Undone {
 ///   of payloads applied, not on their order or repetition.
 /// - **F2** State rows don't depend on anything local: no arrival number, no clock, no randomness.
 /// - **F3** `apply` costs in the order of the payload times its depth, whatever the length of history: it reads and writes only
-///   rows that the payload names.
+///   rows that the payload names. Row keys have at most [`ROW_KEY_BYTES_MAX`] bytes, and it tells of at most [`PATHS_MAX`] paths.
 /// - **F4** Whatever bytes a payload has, `apply` answers [`Applied::NoEffect`] or folds it; it never panics, and it fails only
 ///   when the rows can't be read.
 /// - **F5** `undo` after `apply` gives the rows without that payload, or answers [`Undone::Rebuild`] and changes nothing.

@@ -170,8 +170,8 @@ impl TransportCapabilities {
 /// - **L1** Messages of 0 to [`MESSAGE_BYTES_MAX`] bytes arrive whole, once, in the order they were sent. Longer ones are
 ///   refused by `send` with [`ErrorKind::LimitExceeded`], and received ones end the link before they are allocated.
 /// - **L2** What is under way is bounded: when the remote doesn't read, `send` waits.
-/// - **L3** After either half is closed or dropped on one side, the other side's `recv` ends with `Ok(None)` or an error
-///   once what was sent before has been read; it never hangs when the transport can know.
+/// - **L3** After either half is closed or dropped on one side, read up or not, the other side's `recv` ends with `Ok(None)` or an
+///   error once what was sent before has been read, and its `send` with an error; neither hangs when the transport can know.
 /// - **L4** `send` and `recv` may be dropped while they wait. The link is then closed, or goes on as if the call
 ///   hadn't been made; a message is never torn or doubled.
 /// - **L5** Links are independent: one that nobody reads delays no other, between the same two nodes too.
@@ -298,7 +298,8 @@ pub trait Listener: Send {
 ///   accepted meanwhile ends there.
 /// - **T6** Its scheme is made of `a`-`z`, `0`-`9`, `-` and `_`, and is the type of every address it gives; `connect` refuses
 ///   addresses of another type with [`ErrorKind::InvalidInput`].
-/// - **T7** `connect` to where nobody listens ends by itself, with [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`].
+/// - **T7** `connect` ends by itself: to where nobody listens with [`ErrorKind::Unreachable`] or [`ErrorKind::Timeout`], to who listens
+///   and accepts nothing with these or a link.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// The address type it serves, `[a-z0-9_-]+`: the part of an address before the `:`.

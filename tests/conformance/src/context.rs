@@ -53,6 +53,31 @@ pub fn counting_context() -> (Context, watch::Receiver<usize>) {
     (Context { spawner, ..context }, running)
 }
 
+/// As [`tokio_context`], on a clock that runs `faster` times as fast, for cases in which a time limit is waited for.
+pub(crate) fn hurried_context(faster: u32) -> Context {
+    let context = tokio_context();
+    Context { clock: Arc::new(Hurried { inner: context.clock, faster }), ..context }
+}
+
+struct Hurried {
+    inner: Arc<dyn Clock>,
+    faster: u32,
+}
+
+impl Clock for Hurried {
+    fn wall(&self) -> Timestamp {
+        self.inner.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic() * self.faster
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.inner.sleep(duration / self.faster)
+    }
+}
+
 struct CountingSpawner {
     inner: Arc<dyn Spawner>,
     running: Arc<watch::Sender<usize>>,

@@ -1,14 +1,15 @@
 //! Deliberately broken policies of rights: the suite catches each by the case meant for it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use eidetica_conformance::auth::{AuthPolicy, Reference, Suite};
-use eidetica_kernel::PublicKey;
 use eidetica_kernel::auth::{
-    Chains, Deed, Denial, Grantee, NodeIx, NodeSet, Right, RightsHistory, RightsOp, RightsTable, Standing,
+    Chains, Deed, Denial, Grant, Grantee, NodeIx, NodeSet, Right, RightsHistory, RightsOp, RightsTable,
+    Standing, StoreScope,
 };
 use eidetica_kernel::error::Result;
+use eidetica_kernel::{Id, PublicKey};
 
 /// What is wrong with a policy. Each method does what the sound one does unless replaced.
 trait Break: Send + Sync + 'static {
@@ -389,6 +390,94 @@ fn bodies_without_a_limit_are_caught() {
         }
     }
     assert!(catches::<Endless>("what_is_too_much_is_refused_with_its_limit"));
+}
+
+#[test]
+fn grants_that_reach_further_than_they_say_are_caught() {
+    /// What begins with a granted store's name is granted too.
+    #[derive(Default)]
+    struct Prefixes;
+    impl Break for Prefixes {
+        fn permits(&self, table: &RightsTable, deed: &Deed<'_>) -> Result<(), Denial> {
+            let widened = |name: &String| match table.grant(&deed.author).map(|grant| &grant.stores) {
+                Some(StoreScope::Only(names)) => {
+                    names.iter().find(|granted| name.starts_with(*granted)).unwrap_or(name).clone()
+                }
+                _ => name.clone(),
+            };
+            let stores: Vec<String> = deed.stores.iter().map(widened).collect();
+            Reference.permits(table, &Deed { stores: &stores, ..deed.clone() })
+        }
+    }
+    let suite = Suite::new("broken", || Arc::new(Broken(Prefixes)));
+    let failed: Vec<&str> = suite.failures().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(failed, ["a_grant_reaches_no_further_than_it_says"]);
+}
+
+#[test]
+fn a_creator_of_any_seniority_is_caught() {
+    #[derive(Default)]
+    struct AnySeniority;
+    impl Break for AnySeniority {
+        fn permits(&self, table: &RightsTable, deed: &Deed<'_>) -> Result<(), Denial> {
+            match deed.op {
+                Some(RightsOp::Grant { to, grant, keep }) if deed.is_root => {
+                    let grant = Grant { seniority: 0, ..grant.clone() };
+                    let op = RightsOp::Grant { to: *to, grant, keep: keep.clone() };
+                    Reference.permits(table, &Deed { op: Some(&op), ..deed.clone() })
+                }
+                _ => Reference.permits(table, deed),
+            }
+        }
+    }
+    assert!(catches::<AnySeniority>("a_tree_begins_with_its_creators_grant_and_no_other_way"));
+}
+
+#[test]
+fn revocations_that_spare_operations_are_caught() {
+    #[derive(Default)]
+    struct SparesOperations;
+    impl Break for SparesOperations {
+        fn bites(&self, history: &RightsHistory, by: NodeIx, deed: &Deed<'_>, chains: &dyn Chains) -> bool {
+            deed.op.is_none() && Reference.bites(history, by, deed, chains)
+        }
+    }
+    assert!(catches::<SparesOperations>("what_a_revoked_key_writes_without_knowing_it_is_void"));
+}
+
+/// Whatever is admissible counts, but for merges.
+fn without_merges(history: &RightsHistory, within: &NodeSet) -> NodeSet {
+    within.iter().filter(|at| history.nodes()[*at].op != RightsOp::Merge).collect()
+}
+
+#[test]
+fn answers_remembered_for_another_history_are_caught() {
+    #[derive(Default)]
+    struct NoMerges;
+    impl Break for NoMerges {
+        fn counted(&self, history: &RightsHistory, within: &NodeSet, _: &dyn Chains) -> NodeSet {
+            without_merges(history, within)
+        }
+    }
+    /// Remembers the last answer by the newest operation and the numbers asked for.
+    #[derive(Default)]
+    struct Remembers(Mutex<Option<(Id, NodeSet, NodeSet)>>);
+    impl Break for Remembers {
+        fn counted(&self, history: &RightsHistory, within: &NodeSet, _: &dyn Chains) -> NodeSet {
+            let Some(newest) = history.nodes().last().map(|node| node.id) else { return NodeSet::default() };
+            let mut last = self.0.lock().expect("nobody panics with it");
+            match &*last {
+                Some((id, of, counted)) if *id == newest && of == within => counted.clone(),
+                _ => {
+                    let counted = without_merges(history, within);
+                    *last = Some((newest, within.clone(), counted.clone()));
+                    counted
+                }
+            }
+        }
+    }
+    assert!(!catches::<NoMerges>("the_order_of_arrival_decides_nothing"));
+    assert!(catches::<Remembers>("the_order_of_arrival_decides_nothing"));
 }
 
 #[test]

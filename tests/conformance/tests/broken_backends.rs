@@ -1,7 +1,8 @@
 //! Deliberately broken backends: the suite catches each by the case meant for it.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use eidetica_conformance::backend::{Backend, Counting, FaultyBackend, Place, Reference, Suite};
@@ -25,6 +26,10 @@ trait Break: Send + Sync + 'static {
 
     fn flush(&self, sound: &dyn Backend) -> Result<()> {
         sound.flush()
+    }
+
+    fn watch(&self, sound: &dyn Backend, prefix: &[u8]) -> Option<Box<dyn Watch>> {
+        sound.watch(prefix)
     }
 
     fn close(&self, sound: &dyn Backend) -> Result<()> {
@@ -67,7 +72,7 @@ impl<B: Break> Backend for Broken<B> {
     }
 
     fn watch(&self, prefix: &[u8]) -> Option<Box<dyn Watch>> {
-        self.sound.watch(prefix)
+        self.how.watch(&*self.sound, prefix)
     }
 
     fn close(&self) -> Result<()> {
@@ -208,6 +213,85 @@ fn checking_and_applying_in_two_steps_is_caught() {
 }
 
 #[test]
+fn two_steps_for_several_rows_are_caught() {
+    #[derive(Clone)]
+    struct TwoSteps;
+    impl Break for TwoSteps {
+        fn commit(&self, sound: &dyn Backend, batch: Batch) -> Result<()> {
+            batch.check_limits()?;
+            for expected in batch.preconditions() {
+                if batch.writes().len() == 1 || !expected.holds(sound.get(expected.key())?.as_deref()) {
+                    return sound.commit(batch);
+                }
+            }
+            (0..100).for_each(|_| std::thread::yield_now());
+            sound.commit(batch_of(batch.into_parts().1))
+        }
+    }
+    assert!(caught(TwoSteps).contains(&"of_competing_commits_one_wins"));
+}
+
+#[test]
+fn large_batches_out_of_order_are_caught() {
+    #[derive(Clone)]
+    struct Sorts;
+    impl Break for Sorts {
+        fn commit(&self, sound: &dyn Backend, batch: Batch) -> Result<()> {
+            if batch.writes().len() <= 20 || !batch.preconditions().is_empty() {
+                return sound.commit(batch);
+            }
+            let mut writes = batch.into_parts().1;
+            writes.sort_unstable_by(|one, other| one.key().cmp(other.key()));
+            sound.commit(batch_of(writes))
+        }
+    }
+    assert_eq!(caught(Sorts), ["last_write_stands_in_large_batches"]);
+}
+
+#[test]
+fn pages_cut_short_for_their_bytes_are_caught() {
+    #[derive(Clone)]
+    struct CutsPages;
+    impl Break for CutsPages {
+        fn scan(&self, sound: &dyn Backend, scan: &Scan) -> Result<Page> {
+            let mut page = sound.scan(scan)?;
+            let mut bytes = 0;
+            page.rows.retain(|(_, value)| {
+                bytes += value.len();
+                bytes <= 16 << 20
+            });
+            Ok(page)
+        }
+    }
+    assert_eq!(caught(CutsPages), ["pages_of_large_values_hold_each_row_once"]);
+}
+
+#[test]
+fn a_watch_that_tells_before_the_commit_is_caught() {
+    struct Told(Arc<AtomicU64>, u64);
+    impl Watch for Told {
+        fn changed(&mut self) -> bool {
+            let now = self.0.load(Ordering::SeqCst);
+            std::mem::replace(&mut self.1, now) != now
+        }
+    }
+    #[derive(Clone, Default)]
+    struct TellsFirst(Arc<AtomicU64>);
+    impl Break for TellsFirst {
+        fn commit(&self, sound: &dyn Backend, batch: Batch) -> Result<()> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            (0..20).for_each(|_| std::thread::yield_now());
+            sound.commit(batch)
+        }
+
+        fn watch(&self, _: &dyn Backend, _: &[u8]) -> Option<Box<dyn Watch>> {
+            Some(Box::new(Told(self.0.clone(), self.0.load(Ordering::SeqCst))))
+        }
+    }
+    assert_eq!(caught(TellsFirst::default()), ["a_watch_tells_of_what_can_be_read"]);
+}
+
+#[test]
 fn wrong_exclusive_bounds_are_caught() {
     #[derive(Clone)]
     struct Inclusive;
@@ -269,6 +353,49 @@ fn snapshots_that_see_later_batches_are_caught() {
         }
     }
     assert!(caught(LiveSnapshots).contains(&"snapshot_sees_no_later_batch"));
+}
+
+#[test]
+fn snapshots_that_end_with_another_of_their_moment_are_caught() {
+    /// Shows what is now once another snapshot of its moment has gone.
+    struct Shared {
+        then: Arc<dyn Snapshot>,
+        now: Arc<dyn Backend>,
+        unpinned: Arc<AtomicBool>,
+    }
+    impl Snapshot for Shared {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+            let then = self.then.get(key)?;
+            if self.unpinned.load(Ordering::SeqCst) { self.now.get(key) } else { Ok(then) }
+        }
+
+        fn scan(&self, scan: &Scan) -> Result<Page> {
+            let then = self.then.scan(scan)?;
+            if self.unpinned.load(Ordering::SeqCst) { self.now.scan(scan) } else { Ok(then) }
+        }
+    }
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            self.unpinned.store(true, Ordering::SeqCst);
+        }
+    }
+    /// What the snapshots since the last commit share.
+    #[derive(Clone, Default)]
+    struct OnePin(Arc<Mutex<Arc<AtomicBool>>>);
+    impl Break for OnePin {
+        fn commit(&self, sound: &dyn Backend, batch: Batch) -> Result<()> {
+            sound.commit(batch)?;
+            *self.0.lock().unwrap() = Arc::default();
+            Ok(())
+        }
+
+        fn snapshot(&self, sound: &Arc<dyn Backend>) -> Result<Arc<dyn Snapshot>> {
+            let unpinned = self.0.lock().unwrap().clone();
+            Ok(Arc::new(Shared { then: sound.snapshot()?, now: sound.clone(), unpinned }))
+        }
+    }
+    let caught = caught(OnePin::default());
+    assert!(caught.contains(&"snapshots_of_one_moment_stay_apart"), "{caught:?}");
 }
 
 #[test]

@@ -13,9 +13,17 @@ use eidetica_kernel::{Error, ErrorKind, Result};
 
 struct Registers;
 
+/// The register that only payloads of many writes write.
+const MANY: u8 = 255;
+
 impl PayloadSource for Registers {
     fn write(&mut self, random: &mut Random, _seen: &Seen<'_>) -> Payload {
         Payload { version: 1, body: vec![random.below(4) as u8, random.below(256) as u8] }
+    }
+
+    /// One write is as many as a register's payload has; the last register stands for many of them.
+    fn write_many(&mut self, random: &mut Random, _seen: &Seen<'_>) -> Option<Payload> {
+        Some(Payload { version: 1, body: vec![MANY, random.below(256) as u8] })
     }
 }
 
@@ -211,6 +219,26 @@ broken! { CountlessPaths {}
     }
 }
 
+broken! { WritesManyBlindly {}
+    fn apply(&self, rows: &mut RowOverlay<'_>, payload: &StampedPayload<'_>) -> Result<Applied> {
+        if is_valid(payload) && payload.body[0] == MANY {
+            rows.delete(RowTable::State, vec![MANY]);
+        }
+        Reference.apply(rows, payload)
+    }
+}
+
+broken! { CountlessPathsOfMany {}
+    fn apply(&self, rows: &mut RowOverlay<'_>, payload: &StampedPayload<'_>) -> Result<Applied> {
+        match Reference.apply(rows, payload)? {
+            Applied::Folded { .. } if payload.body[0] == MANY => {
+                Ok(Applied::Folded { paths: vec![String::new(); PATHS_MAX + 1] })
+            }
+            applied => Ok(applied),
+        }
+    }
+}
+
 broken! { WritesWithoutEffect {}
     fn apply(&self, rows: &mut RowOverlay<'_>, payload: &StampedPayload<'_>) -> Result<Applied> {
         if !is_valid(payload) {
@@ -255,7 +283,7 @@ fn a_right_store_passes() {
 #[test]
 fn broken_stores_are_caught_by_the_case_for_what_they_break() {
     type Make = fn() -> Arc<dyn Store>;
-    let caught: [(Make, &str); 18] = [
+    let caught: [(Make, &str); 20] = [
         (LastArrivalWins::make, "payloads_in_any_order_give_the_same_state"),
         (ArrivalInState::make, "state_does_not_depend_on_arrival_numbers"),
         (CountsDuplicates::make, "a_payload_applied_again_changes_nothing"),
@@ -269,6 +297,8 @@ fn broken_stores_are_caught_by_the_case_for_what_they_break() {
         (HidesBrokenRows::make, "rows_that_cannot_be_read_are_an_error"),
         (LongKeys::make, "rows_stay_within_the_limits"),
         (CountlessPaths::make, "changed_paths_are_bounded"),
+        (WritesManyBlindly::make, "payloads_of_many_writes_merge_as_others_do"),
+        (CountlessPathsOfMany::make, "payloads_of_many_writes_merge_as_others_do"),
         (WritesWithoutEffect::make, "what_has_no_effect_changes_nothing"),
         (ExportsNonsense::make, "state_is_exported_as_one_json_value"),
         (IgnoresTheOutput::make, "state_is_exported_as_one_json_value"),

@@ -18,13 +18,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("the_kind_names_its_version_and_stays", "P1", kind),
     Case::new("asking_twice_gives_the_same_answer", "P1", twice),
     Case::new("fresh_policies_agree", "P1", fresh),
-    Case::new("the_order_of_arrival_decides_nothing", "P2 P3", order),
+    Case::new("the_order_of_arrival_decides_nothing", "P1 P2 P3", order),
     Case::new("what_lies_outside_of_a_set_decides_nothing", "P2 P3", outside),
     Case::new("admissible_is_decided_by_the_past_alone", "P3", past_alone),
     Case::new("an_operation_that_only_takes_makes_nothing_admissible", "P4", only_takes),
     Case::new("what_counts_with_one_more_is_what_counts_of_all", "P6", one_more),
     Case::new("a_tree_begins_with_its_creators_grant_and_no_other_way", "P8", begins),
     Case::new("who_holds_nothing_may_do_nothing", "P8", strangers),
+    Case::new("a_grant_reaches_no_further_than_it_says", "P9", scopes),
 ];
 
 fn kind(setup: &Setup) -> Outcome {
@@ -139,6 +140,13 @@ fn order(setup: &Setup) -> Outcome {
                 .delivered(setup.policy(), &mut random)
                 .or_else(|denial| fail(format!("world {seed}, in another order: {denial} (P3)")))?;
             first.same(&said(&there)?, &format!("world {seed}, in another order"))?;
+            // One right after the other: what is remembered of the one is of no use for the other.
+            for one in [&world, &there, &world] {
+                let counted = world.policy.counted(&one.history, &one.history.all(), one);
+                ensure(ids(&one.history, &counted) == first.counted, || {
+                    format!("world {seed}: which operations count depends on what was asked before (P1)")
+                })?;
+            }
         }
     }
     ensure(concurrent > 50, || format!("only {concurrent} of the worlds have concurrent entries"))
@@ -320,6 +328,9 @@ fn begins(setup: &Setup) -> Outcome {
         Some(RightsOp::Revoke { from: Grantee::Key(key(0)), keep: vec![] }),
         Some(to(1, &everything)),
         Some(to(0, &Grant::new(Permission::Write, 0))),
+        Some(to(0, &Grant::new(Permission::Admin, 1))),
+        Some(to(0, &Grant::new(Permission::Admin, u32::MAX))),
+        Some(to(0, &Grant { stores: StoreScope::Only(vec!["notes".to_owned()]), ..everything.clone() })),
         Some(RightsOp::Grant { to: Grantee::Anyone, grant: everything.clone(), keep: vec![] }),
     ];
     for op in &others {
@@ -337,6 +348,52 @@ fn begins(setup: &Setup) -> Outcome {
         let op = to(0, &everything);
         let behind = Deed { is_root: false, op: Some(&op), ..root };
         ensure(policy.permits(&none, &behind).is_err(), || "a grant to oneself makes an admin".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Names that are nearly the granted one are others.
+fn scopes(setup: &Setup) -> Outcome {
+    let only = |names: &[&str]| StoreScope::Only(names.iter().map(|name| (*name).to_owned()).collect());
+    let admit = Right::Admit { cap: Permission::Write, seniority_min: 100 };
+    let grants = [
+        (Right::Read, StoreScope::All),
+        (admit, StoreScope::All),
+        (Right::Write, StoreScope::All),
+        (Right::Write, only(&["notes"])),
+        (Right::Write, only(&["notes", "plans"])),
+        (Right::Write, only(&[])),
+        (Right::Admin, only(&["notes"])),
+    ];
+    let names =
+        ["notes", "plans", "note", "notes2", "notes-private", "Notes", "notes/", "no", "_settings", "_notes"];
+    for (right, stores) in grants {
+        let mut world = setup.begun()?;
+        let grant = Grant { right, seniority: 100, stores };
+        let op = RightsOp::Grant { to: Grantee::Key(key(1)), grant: grant.clone(), keep: vec![] };
+        // A policy needn't know every grant.
+        if world.policy.encode(&op).is_err() {
+            continue;
+        }
+        let Ok(granted) = world.try_op(0, &[ROOT], op) else { continue };
+        let writes = grant.right.permission() >= Permission::Write;
+        for name in names {
+            let within = match name.starts_with('_') {
+                true => grant.right == Right::Admin,
+                false => writes && grant.stores.contains(name),
+            };
+            let tried = world.try_write(1, &[granted], name);
+            ensure(within || tried.is_err(), || {
+                format!("a holder of {grant:?} may write the store {name:?}")
+            })?;
+        }
+        // One store that is granted opens no other in the same entry.
+        let both = vec!["notes".to_owned(), "others".to_owned()];
+        let tried = world.add(1, Draft { parents: vec![granted], stores: both, ..Draft::default() });
+        let within = writes && grant.stores == StoreScope::All;
+        ensure(within || tried.is_err(), || {
+            format!("a holder of {grant:?} may write the store \"others\" beside \"notes\"")
+        })?;
     }
     Ok(())
 }

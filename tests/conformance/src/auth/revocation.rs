@@ -1,5 +1,7 @@
 //! A revocation holds: afterwards, beside it, and no further than it says.
 
+use std::collections::BTreeSet;
+
 use eidetica_kernel::auth::{Grant, Grantee, Permission, RightsOp};
 
 use super::suite::{Case, Setup};
@@ -75,6 +77,15 @@ fn beside(setup: &Setup) -> Outcome {
         })?;
         let node = world.entries[revoked].node.unwrap_or_default();
         ensure(world.bites(node, ix), || format!("the revocation doesn't bite entry {ix}"))?;
+    }
+    // What it does to rights, and merges, are entries as well.
+    let behind = world.entries[granted].past.iter().copied().chain([granted]).collect::<BTreeSet<Ix>>();
+    for op in [grant(3, Permission::Read), revoke(2), RightsOp::Merge] {
+        let forced = world.force(1, behind.clone(), vec!["_rights".to_owned()], Some(op.clone()));
+        let node = world.entries[revoked].node.unwrap_or_default();
+        ensure(world.bites(node, forced), || {
+            format!("the revocation doesn't bite {op:?} by the revoked key")
+        })?;
     }
     ensure(world.stands(granted) && world.stands(ROOT), || "the creator's own entries are void".to_owned())
 }

@@ -1,15 +1,19 @@
 //! Batches and their preconditions.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use eidetica_kernel::backend::{Batch, Scan};
 use eidetica_kernel::error::ErrorKind::Conflict;
 
-use super::check::{all_rows, bytes, delete, put, puts};
+use super::check::{Random, all_rows, bytes, delete, put, puts};
 use super::suite::{Case, Place};
 use crate::check::{Outcome, refused, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("batch_is_seen_by_every_later_read", "B1 B4", batch_is_seen_by_every_later_read),
     Case::new("last_write_to_a_key_stands", "B1", last_write_to_a_key_stands),
+    Case::new("last_write_stands_in_large_batches", "B1", last_write_stands_in_large_batches),
     Case::new("refused_batch_leaves_nothing", "B1 B2", refused_batch_leaves_nothing),
     Case::new("preconditions_decide", "B2", preconditions_decide),
     Case::new("preconditions_are_judged_before_the_writes", "B2", preconditions_are_judged_before_the_writes),
@@ -45,6 +49,35 @@ fn last_write_to_a_key_stands(place: &Place) -> Outcome {
     backend.commit(batch)?;
     same("a, b, c", backend.get_many(&[b"a", b"b", b"c"])?, vec![None, None, bytes(b"3")])?;
     same("rows", backend.scan(&Scan::all())?.rows.len(), 1)
+}
+
+/// Sorting that keeps the order of few equals may not keep that of many.
+fn last_write_stands_in_large_batches(place: &Place) -> Outcome {
+    let backend = place.open()?;
+    let mut random = Random::new(11);
+    let mut expected = BTreeMap::new();
+    for writes in [50, 500, 5_000] {
+        let mut batch = Batch::with_capacity(writes);
+        for number in 0..writes {
+            let key = Bytes::from(format!("key/{}", random.below(9)));
+            if random.below(4) == 0 {
+                batch.delete(key.clone());
+                expected.remove(&key);
+            } else {
+                let value = Bytes::from(format!("{writes}/{number}"));
+                batch.put(key.clone(), value.clone());
+                expected.insert(key, value);
+            }
+        }
+        backend.commit(batch)?;
+        let rows = all_rows(Scan::all(), |scan| backend.scan(scan))?;
+        same(
+            &format!("rows after a batch of {writes} writes to 9 keys"),
+            rows,
+            expected.clone().into_iter().collect(),
+        )?;
+    }
+    Ok(())
 }
 
 fn refused_batch_leaves_nothing(place: &Place) -> Outcome {

@@ -3,9 +3,10 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use eidetica_kernel::backend::{Backend, Batch, Row, Scan};
+use eidetica_kernel::backend::{Backend, Batch, Row, Scan, Watch};
 use eidetica_kernel::error::ErrorKind;
 
 use super::check::{Random, all_rows, put};
@@ -15,6 +16,7 @@ use crate::check::{Outcome, ensure, fail, same};
 pub(super) const CASES: &[Case] = &[
     Case::new("of_competing_commits_one_wins", "B2 B7", of_competing_commits_one_wins),
     Case::new("no_increment_is_lost", "B2 B7", no_increment_is_lost),
+    Case::new("a_watch_tells_of_what_can_be_read", "B4 B7", a_watch_tells_of_what_can_be_read),
     Case::new("readers_see_whole_batches", "B1 B7 S1", readers_see_whole_batches),
     Case::new("flushes_run_beside_commits", "B5 B7", flushes_run_beside_commits),
 ];
@@ -42,17 +44,21 @@ fn in_threads(work: impl Fn(usize) -> Outcome + Sync) -> Outcome {
     })
 }
 
-const ROUNDS: u64 = 60;
+const ROUNDS: u64 = 200;
 
-/// In each round all threads read the same value before any of them writes, so that it doesn't take luck to meet.
+/// In each round all threads read the same value before any of them writes, so that it doesn't take luck to meet. Every second
+/// time they write several rows: what is right for one row isn't always for more.
 fn of_competing_commits_one_wins(place: &Place) -> Outcome {
     let backend = place.open()?;
     let together = Barrier::new(THREADS);
     let won = AtomicU64::new(0);
-    in_threads(|_| {
+    in_threads(|thread| {
         let mut failed = None;
-        for _ in 0..ROUNDS {
-            let batch = increment(&*backend);
+        for round in 0..ROUNDS {
+            let mut batch = increment(&*backend);
+            if let (Ok(batch), 1) = (&mut batch, round % 2) {
+                batch.put("winner", vec![thread as u8]).put("round", round.to_be_bytes().to_vec());
+            }
             together.wait();
             // A thread that fails goes on to the barriers, where the others wait for it.
             match batch.map(|batch| backend.commit(batch)) {
@@ -96,6 +102,77 @@ fn no_increment_is_lost(place: &Place) -> Outcome {
         Ok(())
     })?;
     same("the counter", number(backend.get(b"counter")?)?, THREADS as u64 * INCREMENTS)
+}
+
+/// Whoever is told of a change and then reads has read it: nobody tells a second time.
+fn a_watch_tells_of_what_can_be_read(place: &Place) -> Outcome {
+    let backend = place.open()?;
+    // A backend without watches is polled by the engine.
+    let Some(mut watch) = backend.watch(b"round") else { return Ok(()) };
+    let committed = AtomicU64::new(0);
+    let (together, over) = (Barrier::new(2), AtomicBool::new(false));
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut outcome = Ok(());
+            for round in 1.. {
+                outcome = outcome.and(backend.commit(put(b"round", &u64::to_be_bytes(round))));
+                committed.store(round, Ordering::SeqCst);
+                together.wait();
+                if over.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            outcome
+        });
+        let mut outcome = Ok(());
+        for round in 1.. {
+            let read = read_when_told(&*backend, &mut *watch, || committed.load(Ordering::SeqCst) >= round);
+            outcome = outcome.and(read.and_then(|read| {
+                ensure(read == Some(round), || {
+                    format!(
+                        "the watch told of commit {round}, what was read then is {read:?}, and it tells no more"
+                    )
+                })
+            }));
+            // The writer waits where all is over as well.
+            let last = outcome.is_err() || (round >= WATCHED_MIN && started.elapsed() >= WATCHED);
+            over.store(last, Ordering::SeqCst);
+            together.wait();
+            if last {
+                break;
+            }
+        }
+        match writer.join() {
+            Ok(written) => written.map_err(Into::into).and(outcome),
+            Err(_) => fail("a writer panicked"),
+        }
+    })
+}
+
+/// The moment in which a watch goes wrong may be short: as many commits as fit in.
+const WATCHED: Duration = Duration::from_secs(1);
+const WATCHED_MIN: u64 = 100;
+
+/// What was read when the watch told of a change last, before and once more after `over`.
+fn read_when_told(
+    backend: &dyn Backend,
+    watch: &mut dyn Watch,
+    over: impl Fn() -> bool,
+) -> Outcome<Option<u64>> {
+    let (mut read, mut looks) = (None, 0_u32);
+    loop {
+        let last = over();
+        if watch.changed() {
+            read = Some(number(backend.get(b"round")?)?);
+        }
+        if last {
+            return Ok(read);
+        }
+        // Mostly without letting go of the processor: the moment that matters is short.
+        looks += 1;
+        if looks % 256 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
+    }
 }
 
 const ACCOUNTS: u64 = 16;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use eidetica_kernel::backend::{Direction, PAGE_ROWS_MAX, Row, Scan};
+use eidetica_kernel::backend::{Direction, PAGE_ROWS_MAX, Row, Scan, VALUE_BYTES_MAX};
 
 use super::check::{all_rows, put};
 use super::suite::{Case, Place};
@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("bounds_of_every_kind_are_kept", "B3", bounds_of_every_kind_are_kept),
     Case::new("pages_hold_each_row_once", "B3", pages_hold_each_row_once),
     Case::new("no_page_is_longer_than_allowed", "B3", no_page_is_longer_than_allowed),
+    Case::new("pages_of_large_values_hold_each_row_once", "B3", pages_of_large_values_hold_each_row_once),
     Case::new("empty_and_inverted_ranges_hold_nothing", "B3 B9", empty_and_inverted_ranges_hold_nothing),
     Case::new("prefixes_end_where_they_end", "B3", prefixes_end_where_they_end),
 ];
@@ -127,6 +128,28 @@ fn no_page_is_longer_than_allowed(place: &Place) -> Outcome {
             format!("{} rows in one page, at most {PAGE_ROWS_MAX} and more behind", page.rows.len())
         })?;
         same("rows", all_rows(scan, |scan| backend.scan(scan))?.len(), count)?;
+    }
+    Ok(())
+}
+
+/// A page may end for its bytes, and then there is more.
+fn pages_of_large_values_hold_each_row_once(place: &Place) -> Outcome {
+    let backend = place.open()?;
+    let value = vec![b'v'; VALUE_BYTES_MAX];
+    // Beyond what one page should take into memory.
+    let mut expected: Vec<Bytes> = (0..24_u8).map(|row| Bytes::from(vec![b'k', row])).collect();
+    for key in &expected {
+        backend.commit(put(key, &value))?;
+    }
+    let snapshot = backend.snapshot()?;
+    let found = |rows: Vec<Row>| -> Vec<Bytes> { rows.into_iter().map(|(key, _)| key).collect() };
+    for scan in [Scan::all(), Scan::all().backward()] {
+        let what = format!("{} rows of {VALUE_BYTES_MAX} bytes, {:?}", expected.len(), scan.direction);
+        let rows = all_rows(scan.clone(), |scan| backend.scan(scan))?;
+        same(&what, found(rows), expected.clone())?;
+        let rows = all_rows(scan, |scan| snapshot.scan(scan))?;
+        same(&format!("snapshot, {what}"), found(rows), expected.clone())?;
+        expected.reverse();
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::check::{Outcome, ensure, fail, same};
 pub(super) const CASES: &[Case] = &[
     Case::new("snapshot_sees_no_later_batch", "S1", snapshot_sees_no_later_batch),
     Case::new("snapshots_of_many_moments_stay_apart", "S1 S2", snapshots_of_many_moments_stay_apart),
+    Case::new("snapshots_of_one_moment_stay_apart", "S1", snapshots_of_one_moment_stay_apart),
     Case::new("a_held_snapshot_blocks_no_writer", "S3", a_held_snapshot_blocks_no_writer),
     Case::new("snapshot_of_a_closed_backend_fails", "S2 B8", snapshot_of_a_closed_backend_fails),
 ];
@@ -117,6 +118,29 @@ fn snapshots_of_many_moments_stay_apart(place: &Place) -> Outcome {
                 if let Some(found) = rows_of(&**snapshot, Scan::all().limit(3))? {
                     same("rows", found, model.clone().into_iter().collect())?;
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Letting one go takes nothing from the others of its moment.
+fn snapshots_of_one_moment_stay_apart(place: &Place) -> Outcome {
+    let backend = place.open()?;
+    backend.commit(puts(&[(b"changed", b"1"), (b"deleted", b"1")]))?;
+    let expected = all_rows(Scan::all(), |scan| backend.scan(scan))?;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(backend.snapshot()?);
+    }
+    for round in 0..3_u8 {
+        drop(held.remove(usize::from(round % 2)));
+        let mut batch = put(b"changed", &[round]);
+        batch.delete("deleted").put(vec![b'n', round], "new");
+        backend.commit(batch)?;
+        for snapshot in &held {
+            if let Some(found) = rows_of(&**snapshot, Scan::all())? {
+                same("rows, after another snapshot of the moment was let go", found, expected.clone())?;
             }
         }
     }

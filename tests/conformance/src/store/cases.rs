@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_kernel::backend::VALUE_BYTES_MAX;
-use eidetica_kernel::store::{Applied, PATHS_MAX, ROW_KEY_BYTES_MAX, RowOverlay, RowTable, Store, Undone};
+use eidetica_kernel::store::{
+    Applied, PATHS_MAX, ROW_KEY_BYTES_MAX, RowOverlay, RowTable, Stamp, Store, Undone,
+};
+use eidetica_kernel::{HybridClock, Id};
 
 use super::history::{History, Payload, Random, Seen, Written, apply};
 use super::rows::MemoryRows;
@@ -22,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     case("applying_costs_the_same_in_a_long_history", "F3", cost),
     case("rows_stay_within_the_limits", "F3", limits),
     case("changed_paths_are_bounded", "F3", paths),
+    case("payloads_of_many_writes_merge_as_others_do", "F1 F3", many).needs_many(),
     case("hostile_bytes_never_panic_and_never_split_replicas", "F4 F1", hostile),
     case("what_has_no_effect_changes_nothing", "F4", no_effect),
     case("rows_that_cannot_be_read_are_an_error", "F4", unreadable),
@@ -32,7 +37,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const fn case(name: &'static str, invariants: &'static str, run: fn(&Setup) -> Outcome) -> Case {
-    Case { name, invariants, run }
+    Case { name, invariants, needs_many: false, run }
+}
+
+impl Case {
+    const fn needs_many(mut self) -> Self {
+        self.needs_many = true;
+        self
+    }
 }
 
 const HISTORIES: u64 = 12;
@@ -165,7 +177,7 @@ fn cost(setup: &Setup) -> Outcome {
     let empty = MemoryRows::new();
     for written in history.written.iter().step_by(LONG / 50) {
         let mut newest = written.clone();
-        newest.stamp.clock = eidetica_kernel::HybridClock::from_bits(1 << 60);
+        newest.stamp.clock = HybridClock::from_bits(1 << 60);
         // What a payload costs on nothing is what it names; finding old rows may cost a few times that, and no more.
         for written in [written, &newest] {
             let (reads, writes) = costs(&*store, &empty, written)?;
@@ -184,35 +196,70 @@ fn cost(setup: &Setup) -> Outcome {
 }
 
 fn limits(setup: &Setup) -> Outcome {
-    histories(setup, |history, _| {
-        let rows = fold(&*setup.store(), &history.written)?;
-        for table in [RowTable::State, RowTable::Losing] {
-            for (key, value) in rows.table(table) {
-                ensure(key.len() <= ROW_KEY_BYTES_MAX, || {
-                    format!("a row key of {} bytes, {ROW_KEY_BYTES_MAX} are allowed", key.len())
-                })?;
-                ensure(value.len() <= VALUE_BYTES_MAX, || {
-                    format!("a row of {} bytes, {VALUE_BYTES_MAX} are allowed", value.len())
-                })?;
-            }
+    histories(setup, |history, _| within_limits(&fold(&*setup.store(), &history.written)?))
+}
+
+fn within_limits(rows: &MemoryRows) -> Outcome {
+    for table in [RowTable::State, RowTable::Losing] {
+        for (key, value) in rows.table(table) {
+            ensure(key.len() <= ROW_KEY_BYTES_MAX, || {
+                format!("a row key of {} bytes, {ROW_KEY_BYTES_MAX} are allowed (F3)", key.len())
+            })?;
+            ensure(value.len() <= VALUE_BYTES_MAX, || {
+                format!("a row of {} bytes, {VALUE_BYTES_MAX} are allowed (F3)", value.len())
+            })?;
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 fn paths(setup: &Setup) -> Outcome {
-    histories(setup, |history, _| {
-        let rows = MemoryRows::new();
-        for written in &history.written {
-            let applied = setup.store().apply(&mut RowOverlay::new(&rows), &written.stamped(0))?;
-            if let Applied::Folded { paths } = applied {
-                ensure(paths.len() <= PATHS_MAX, || {
-                    format!("{} paths, {PATHS_MAX} are allowed", paths.len())
-                })?;
-            }
+    histories(setup, |history, _| bounded_paths(&*setup.store(), &history.written))
+}
+
+fn bounded_paths(store: &dyn Store, payloads: &[Written]) -> Outcome {
+    let rows = MemoryRows::new();
+    for written in payloads {
+        if let Applied::Folded { paths } = store.apply(&mut RowOverlay::new(&rows), &written.stamped(0))? {
+            ensure(paths.len() <= PATHS_MAX, || {
+                format!("{} paths, {PATHS_MAX} are allowed (F3)", paths.len())
+            })?;
         }
-        Ok(())
-    })
+    }
+    Ok(())
+}
+
+/// Beside small ones, older and newer: in any order, and within the limits.
+fn many(setup: &Setup) -> Outcome {
+    for seed in 0..3 {
+        let mut random = Random::new(5_000 + seed);
+        let store = setup.store();
+        let mut source = setup.source();
+        let mut written = History::random(&*store, &mut *source, &mut random, 30)?.written;
+        let rows: Arc<MemoryRows> = Arc::new(fold(&*store, &written)?);
+        for at in 0..4 {
+            let seen = Seen { rows: rows.clone(), payloads: &written };
+            let Some(payload) = source.write_many(&mut random, &seen) else {
+                return fail("the source makes a payload of many writes at one time and none at another");
+            };
+            // As old as some of the small ones, or the newest.
+            let clock = if at == 3 { HybridClock::from_bits(1 << 40) } else { written[at * 7].stamp.clock };
+            let mut entry = [0; 32];
+            random.fill(&mut entry);
+            written.push(Written { stamp: Stamp { clock, entry: Id::from_bytes(entry) }, payload });
+        }
+        let expected = fold(&*store, &written)?;
+        within_limits(&expected)?;
+        let mut shuffled: Vec<&Written> =
+            written.iter().rev().chain(written.iter().rev().step_by(5)).collect();
+        for _ in 0..4 {
+            same_state("with payloads of many writes", &fold(&*store, shuffled.iter().copied())?, &expected)
+                .map_err(|failed| seeded(failed, seed))?;
+            random.shuffle(&mut shuffled);
+        }
+        bounded_paths(&*store, &written)?;
+    }
+    Ok(())
 }
 
 /// Bytes that nobody who means well would send.
@@ -265,7 +312,7 @@ fn hostile_history(setup: &Setup, random: &mut Random) -> Outcome<Vec<Written>> 
             }
             let mut entry = [0; 32];
             random.fill(&mut entry);
-            hostile.stamp.entry = eidetica_kernel::Id::from_bytes(entry);
+            hostile.stamp.entry = Id::from_bytes(entry);
             written.push(hostile);
         }
     }
@@ -429,14 +476,11 @@ fn names(setup: &Setup) -> Outcome {
     })?;
     // A source whose payloads a fresh store doesn't know tests nothing.
     let mut random = Random::new(4_000);
-    let rows = std::sync::Arc::new(MemoryRows::new());
+    let rows = Arc::new(MemoryRows::new());
     let seen = Seen { rows: rows.clone(), payloads: &[] };
     let Payload { version, body } = setup.source().write(&mut random, &seen);
     let written = Written {
-        stamp: eidetica_kernel::store::Stamp {
-            clock: eidetica_kernel::HybridClock::from_bits(1),
-            entry: eidetica_kernel::Id::from_bytes([1; 32]),
-        },
+        stamp: Stamp { clock: HybridClock::from_bits(1), entry: Id::from_bytes([1; 32]) },
         payload: Payload { version, body },
     };
     match one.apply(&mut RowOverlay::new(&*rows), &written.stamped(0))? {

@@ -81,6 +81,12 @@ pub trait PayloadSource {
     /// places that other writers touch.
     fn write(&mut self, random: &mut Random, seen: &Seen<'_>) -> Payload;
 
+    /// A payload of very many writes, more than an implementation reads at once, half of them to places that [`Self::write`] or
+    /// other such payloads touch; `None` if the kind can't have one. Cases about them are skipped then.
+    fn write_many(&mut self, _random: &mut Random, _seen: &Seen<'_>) -> Option<Payload> {
+        None
+    }
+
     /// What it has written so far, for people: printed when the suite runs.
     fn describe(&self) -> String {
         String::new()

@@ -3,7 +3,9 @@
 use eidetica_kernel::transport::Link;
 
 use super::check::came;
-use super::ends::{Ends, LARGE_BYTES, at_once, fill, large, number, pair, poll_once};
+use super::ends::{
+    Ends, LARGE_BYTES, at_once, fill, large, let_them_wait, number, pair, poll_once, poll_times,
+};
 use super::suite::{Case, Network};
 use crate::check::{Outcome, ensure, fail};
 
@@ -16,8 +18,10 @@ const MORE: usize = 50;
 pub(super) const CASES: &[Case] = &[
     Case::new("send_waits_when_the_remote_does_not_read", "L2", send_waits),
     Case::new("a_waiting_send_goes_on_when_the_remote_reads", "L2", send_goes_on),
+    Case::new("a_half_that_waits_is_woken_by_itself", "L1 L2", woken),
     Case::new("what_was_taken_needs_no_further_call_to_arrive", "L6", no_further_call),
     Case::new("a_dropped_send_leaves_nothing_torn_or_doubled", "L4", dropped_send),
+    Case::new("many_dropped_sends_take_no_room", "L4 L2", dropped_sends),
     Case::new("a_dropped_recv_loses_nothing", "L4", dropped_recv),
     Case::new("a_link_that_nobody_reads_delays_no_other", "L5", stalled),
 ];
@@ -60,6 +64,39 @@ fn send_goes_on(network: &Network) -> Outcome {
     })
 }
 
+/// Waiting in a task of its own: what polls both halves together wakes the one for the other.
+fn woken(network: &Network) -> Outcome {
+    network.run(async {
+        for dialler_sends in [true, false] {
+            let (dialled, accepted, _ends) = pair(network).await?;
+            let (mut here, there) = if dialler_sends { (dialled, accepted) } else { (accepted, dialled) };
+            let Link { mut receiver, sender: _held, .. } = there;
+            let receiving = tokio::spawn(async move { (receiver.recv().await, receiver) });
+            let_them_wait().await;
+            here.sender.send("wakes".into()).await?;
+            let woken = network.in_time("a recv whose message has come (L1)", receiving).await?;
+            let (message, mut receiver) = woken?;
+            let message = came("what was sent to who waits", message)?;
+            ensure(message == "wakes", || format!("{message:?} came"))?;
+
+            let sent = fill(&mut here).await?;
+            let Link { mut sender, receiver: _held, .. } = here;
+            let mut sending = tokio::spawn(async move { (sender.send(large(sent)).await, sender) });
+            let_them_wait().await;
+            let reading = async {
+                loop {
+                    tokio::select! {
+                        sent = &mut sending => break Outcome::Ok(sent?.0?),
+                        message = receiver.recv() => drop(came("what was sent before", message)?),
+                    }
+                }
+            };
+            network.in_time("a send though there is room again (L2)", reading).await??;
+        }
+        Ok(())
+    })
+}
+
 fn no_further_call(network: &Network) -> Outcome {
     network.run(async {
         let (mut dialled, mut accepted, _ends) = pair(network).await?;
@@ -97,6 +134,24 @@ fn dropped_send(network: &Network) -> Outcome {
     })
 }
 
+/// As many as would fill the link, had each of them taken its room along.
+fn dropped_sends(network: &Network) -> Outcome {
+    const DROPPED: usize = 300;
+    network.run(async {
+        let (mut dialled, mut accepted, _ends) = pair(network).await?;
+        let mut sent = fill(&mut dialled).await?;
+        for _ in 0..DROPPED {
+            match poll_once(dialled.sender.send(large(sent))).await {
+                None => {}
+                Some(Ok(())) => sent += 1,
+                Some(Err(_)) => return closed_by_drop(accepted, sent).await,
+            }
+        }
+        let finished = finish(&mut dialled, &mut accepted, sent);
+        network.in_time(&format!("a link after {DROPPED} dropped sends (L4)"), finished).await?
+    })
+}
+
 /// A link that a dropped call has closed: whole messages, in order, then its end.
 async fn closed_by_drop(mut accepted: Link, sent: usize) -> Outcome {
     for expected in 0..=sent {
@@ -113,25 +168,33 @@ fn dropped_recv(network: &Network) -> Outcome {
     const MESSAGES: usize = 300;
     network.run(async {
         let (mut dialled, mut accepted, _ends) = pair(network).await?;
-        let sending = async {
+        let sending = tokio::spawn(async move {
             for next in 0..MESSAGES {
+                // At first there is always something to read; then whoever reads waits for each message.
+                if next > MESSAGES / 2 {
+                    let_them_wait().await;
+                }
                 dialled.sender.send(large(next)).await?;
             }
-            Outcome::Ok(())
-        };
+            Outcome::Ok(dialled)
+        });
         let receiving = async {
             let mut expected = 0;
             while expected < MESSAGES {
-                let polled = poll_once(accepted.receiver.recv()).await;
-                let Some(message) = polled else { continue };
+                // Dropped at the first wait, or at a later one, where a message may be in hand.
+                let Some(message) = poll_times(1 + expected % 3, accepted.receiver.recv()).await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
                 let found = number(&came("what was sent", message)?)?;
                 ensure(found == expected, || format!("message {found} came in place of {expected} (L4)"))?;
                 expected += 1;
             }
-            Ok(())
+            Outcome::Ok(())
         };
-        let (sent, received) = tokio::join!(sending, receiving);
-        received.and(sent)
+        network.in_time("who receives by calls that are dropped (L4)", receiving).await??;
+        sending.await??;
+        Ok(())
     })
 }
 

@@ -6,7 +6,7 @@ use eidetica_kernel::error::ErrorKind;
 use eidetica_kernel::transport::{Link, LinkReceiver};
 
 use super::check::came;
-use super::ends::{fill, large, number, pair};
+use super::ends::{fill, large, let_them_wait, number, pair};
 use super::suite::{Case, Network};
 use crate::check::{Outcome, ensure, fail, refused};
 
@@ -71,10 +71,13 @@ fn closed_twice(network: &Network) -> Outcome {
 fn dropped_half(network: &Network) -> Outcome {
     network.run(async {
         for dialler_drops in [true, false] {
-            for receiver_goes in [true, false] {
+            for (receiver_goes, unread) in [(true, false), (false, false), (true, true), (false, true)] {
                 let (dialled, accepted, _ends) = pair(network).await?;
                 let (mut here, mut there) =
                     if dialler_drops { (dialled, accepted) } else { (accepted, dialled) };
+                if unread {
+                    there.sender.send("unread".into()).await?;
+                }
                 here.sender.send("last".into()).await?;
                 let Link { sender, receiver, .. } = here;
                 let kept: Box<dyn Any> = if receiver_goes {
@@ -86,7 +89,12 @@ fn dropped_half(network: &Network) -> Outcome {
                 };
                 let last = came("what was sent before a half was dropped", there.receiver.recv().await)?;
                 ensure(last == "last", || format!("{last:?} came"))?;
-                ended(&mut *there.receiver).await?;
+                let what = if unread {
+                    "the remote of a link of which a half was dropped, with something unread (L3)"
+                } else {
+                    "the remote of a link of which a half was dropped (L3)"
+                };
+                network.in_time(what, ended(&mut *there.receiver)).await??;
                 drop(kept);
             }
         }
@@ -128,17 +136,21 @@ fn waiting(network: &Network) -> Outcome {
         let (mut here, there, _ends) = pair(network).await?;
         let mut next = fill(&mut here).await?;
         let Link { mut sender, mut receiver, .. } = here;
-        let sending = async {
+        // Each in a task of its own: the one that is woken must not wake the other. Both are held to the end.
+        let sending = tokio::spawn(async move {
             loop {
                 if let Err(error) = sender.send(large(next)).await {
-                    break refused("a send to who has gone", Err::<(), _>(error), &[ErrorKind::Unreachable]);
+                    break (error, sender);
                 }
                 next += 1;
             }
-        };
-        let receiving = async { ended(&mut *receiver).await };
-        let (sent, received, ()) = tokio::join!(sending, receiving, async { drop(there) });
-        sent?;
+        });
+        let receiving = tokio::spawn(async move { (ended(&mut *receiver).await, receiver) });
+        let_them_wait().await;
+        drop(there);
+        let (error, _sender) = network.in_time("a send to who has gone (L3)", sending).await??;
+        refused("a send to who has gone", Err::<(), _>(error), &[ErrorKind::Unreachable])?;
+        let (received, _receiver) = network.in_time("a recv from who has gone (L3)", receiving).await??;
         received
     })
 }

@@ -8,6 +8,7 @@ use eidetica_kernel::transport::{ADDRESS_BYTES_MAX, Address};
 use super::ends::{Ends, accept_who_says, join_link, poll_once};
 use super::suite::{Case, Needs, Network};
 use crate::check::{Outcome, ensure, fail, refused, same};
+use crate::context::hurried_context;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the_scheme_is_a_name", "T6", scheme),
@@ -15,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("malformed_addresses_are_refused", "T1 T4", malformed),
     Case::new("an_address_of_another_transport_is_refused", "T6", foreign),
     Case::new("where_nobody_listens_any_more_is_unreachable", "T7", dead),
+    Case::new("who_listens_and_accepts_nothing_keeps_no_dialler_for_ever", "T7", never_accepts),
     Case::new("a_dropped_connect_leaves_the_listener_sound", "T5", dropped_connect),
     Case::new("both_ends_of_a_link_agree_on_what_it_tells", "L7 T6", agreement),
     Case::new("keys_are_proven_at_both_ends", "L7", keys).needs(Needs::ProvesKeys),
@@ -83,6 +85,32 @@ fn dead(network: &Network) -> Outcome {
             refused("dialling who has gone", connected, &[ErrorKind::Unreachable, ErrorKind::Timeout])?;
         let text = error.to_string();
         ensure(text.contains(&address.address), || format!("the error names no address: {text}"))
+    })
+}
+
+/// On a clock that runs fast, so that patient transports needn't be waited for.
+fn never_accepts(network: &Network) -> Outcome {
+    const LINKS: usize = 100;
+    network.run(async {
+        let Ends { dialler, server, listener, address, context } =
+            Ends::open_with(network, hurried_context(100)).await?;
+        let mut links = Vec::new();
+        while links.len() < LINKS {
+            let connecting = dialler.connect(&context, &address);
+            match network.in_time("a connect to a listener that accepts nothing (T7)", connecting).await? {
+                Ok(link) => links.push(link),
+                failed => {
+                    refused(
+                        "dialling who accepts nothing",
+                        failed,
+                        &[ErrorKind::Timeout, ErrorKind::Unreachable],
+                    )?;
+                    break;
+                }
+            }
+        }
+        drop((links, listener, server));
+        Ok(())
     })
 }
 

@@ -1,5 +1,6 @@
 //! Two nodes and the links between them.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -117,6 +118,27 @@ pub(super) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
         tokio::task::yield_now().await;
     }
     polled
+}
+
+/// Polls whenever it is woken, `polls` times at most, and drops it then; `None` if it still waits.
+pub(super) async fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls.max(1);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => {
+            left -= 1;
+            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
+}
+
+/// Lets tasks that were just spawned run until they wait.
+pub(super) async fn let_them_wait() {
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Sends large messages until one waits; that one is dropped. Says how many went.

@@ -6,7 +6,7 @@ use eidetica_kernel::transport::{Link, Listener};
 
 use super::check::came;
 use super::closing::ended;
-use super::ends::{Ends, accept_who_says, at_once, poll_once};
+use super::ends::{Ends, accept_who_says, at_once, poll_times};
 use super::suite::{Case, Needs, Network};
 use crate::check::{Outcome, ensure, fail, refused, same};
 
@@ -137,7 +137,8 @@ fn never_accepted(network: &Network) -> Outcome {
                 None => connecting.await,
             };
             if let Ok(mut link) = connected {
-                ended(&mut *link.receiver).await?;
+                let what = "a link that nobody accepted, after its listener has gone (A1)";
+                network.in_time(what, ended(&mut *link.receiver)).await??;
             }
             drop((server, kept));
         }
@@ -163,11 +164,11 @@ fn closed(network: &Network) -> Outcome {
     })
 }
 
-/// Accepts by an `accept` that is dropped whenever it waits.
-async fn accept_by_polling(listener: &mut dyn Listener) -> Outcome<Link> {
+/// Accepts by an `accept` that is dropped when it waits for the `polls`-th time.
+async fn accept_by_polling(listener: &mut dyn Listener, polls: usize) -> Outcome<Link> {
     loop {
-        match poll_once(listener.accept()).await {
-            None => {}
+        match poll_times(polls, listener.accept()).await {
+            None => tokio::task::yield_now().await,
             Some(link) => {
                 return link?.map_or_else(|| fail("an open listener says it is closed"), Ok);
             }
@@ -179,8 +180,12 @@ fn dropped_accept(network: &Network) -> Outcome {
     network.run(async {
         let Ends { dialler, server, mut listener, address, context } = Ends::open(network).await?;
         for next in 0..20_u8 {
-            let (dialled, accepted) =
-                tokio::join!(dialler.connect(&context, &address), accept_by_polling(&mut *listener));
+            let polls = usize::from(next % 3) + 1;
+            let linking = async {
+                tokio::join!(dialler.connect(&context, &address), accept_by_polling(&mut *listener, polls))
+            };
+            let what = "who dials, or accepts by calls that are dropped (A3)";
+            let (dialled, accepted) = network.in_time(what, linking).await?;
             let (mut dialled, mut accepted) = (dialled?, accepted?);
             dialled.sender.send(vec![next].into()).await?;
             let message = came("a link accepted by polling", accepted.receiver.recv().await)?;

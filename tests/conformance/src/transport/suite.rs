@@ -109,6 +109,15 @@ impl Network {
         self.raw.as_ref().map(|raw| raw(address.clone(), bytes))
     }
 
+    /// What must end soon; a third of the case's time is patience enough, and the failure names what still waits.
+    pub(super) async fn in_time<F: Future>(&self, what: &str, future: F) -> Outcome<F::Output> {
+        let most = self.case_max / 3;
+        match tokio::time::timeout(most, future).await {
+            Ok(output) => Ok(output),
+            Err(_) => fail(format!("{what} still waits after {} s", most.as_secs())),
+        }
+    }
+
     /// Runs a case on a runtime of one thread.
     pub(super) fn run(&self, case: impl Future<Output = Outcome>) -> Outcome {
         self.run_on(&tokio::runtime::Builder::new_current_thread().enable_all().build()?, case)

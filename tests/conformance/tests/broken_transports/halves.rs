@@ -1,13 +1,15 @@
 //! Links whose halves are broken.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_kernel::runtime::TaskGuard;
 use eidetica_kernel::transport::{LinkReceiver, LinkSender, MESSAGE_BYTES_MAX, check_message};
 use eidetica_kernel::{Context, Error, ErrorKind, Result};
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::{Break, catches};
 
@@ -247,6 +249,123 @@ impl Break for OneForAll {
 #[test]
 fn a_transport_whose_links_wait_for_each_other() {
     catches("a_link_that_nobody_reads_delays_no_other", OneForAll::default);
+}
+
+/// Takes its room along when it is dropped.
+struct Leaks(Arc<Semaphore>);
+
+impl Default for Leaks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(100)))
+    }
+}
+
+#[async_trait]
+impl Send for Leaks {
+    async fn send(&mut self, sound: &mut dyn LinkSender, message: Bytes) -> Result<()> {
+        if let Ok(room) = self.0.acquire().await {
+            room.forget();
+        }
+        let sent = sound.send(message).await;
+        self.0.add_permits(1);
+        sent
+    }
+}
+
+#[test]
+fn a_transport_whose_dropped_sends_take_room() {
+    sends::<Leaks>("many_dropped_sends_take_no_room");
+}
+
+/// Waits without a way to be woken.
+struct Sleeps;
+
+impl Break for Sleeps {
+    fn sender(&self, sound: Box<dyn LinkSender>, _: &Context) -> Box<dyn LinkSender> {
+        struct Half(Box<dyn LinkSender>);
+        #[async_trait]
+        impl LinkSender for Half {
+            async fn send(&mut self, message: Bytes) -> Result<()> {
+                let mut sending = self.0.send(message);
+                poll_fn(|_| sending.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))).await
+            }
+            async fn close(&mut self) -> Result<()> {
+                self.0.close().await
+            }
+        }
+        Box::new(Half(sound))
+    }
+}
+
+#[test]
+fn a_transport_whose_waiting_send_nobody_wakes() {
+    catches("a_half_that_waits_is_woken_by_itself", || Sleeps);
+    catches("a_waiting_send_and_a_waiting_recv_wake_when_the_remote_goes", || Sleeps);
+}
+
+/// Tells that it was dropped only when there was nothing left to read.
+struct DeafWhenUnread;
+
+impl Break for DeafWhenUnread {
+    fn receiver(&self, sound: Box<dyn LinkReceiver>) -> Box<dyn LinkReceiver> {
+        struct Half(Option<Box<dyn LinkReceiver>>);
+        #[async_trait]
+        impl LinkReceiver for Half {
+            async fn recv(&mut self) -> Result<Option<Bytes>> {
+                match &mut self.0 {
+                    Some(sound) => sound.recv().await,
+                    None => Ok(None),
+                }
+            }
+        }
+        impl Drop for Half {
+            fn drop(&mut self) {
+                let Some(mut sound) = self.0.take() else { return };
+                let left = sound.recv().as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+                if matches!(left, Poll::Ready(Ok(Some(_)))) {
+                    std::mem::forget(sound);
+                }
+            }
+        }
+        Box::new(Half(Some(sound)))
+    }
+}
+
+#[test]
+fn a_transport_that_does_not_tell_that_a_half_was_dropped_unread() {
+    catches("dropping_either_half_on_either_side_ends_the_other_side", || DeafWhenUnread);
+}
+
+/// Yields with a message in hand, if it had to wait for that.
+struct LosesWhatItWaitedFor;
+
+impl Break for LosesWhatItWaitedFor {
+    fn receiver(&self, sound: Box<dyn LinkReceiver>) -> Box<dyn LinkReceiver> {
+        struct Half(Box<dyn LinkReceiver>);
+        #[async_trait]
+        impl LinkReceiver for Half {
+            async fn recv(&mut self) -> Result<Option<Bytes>> {
+                let mut waited = false;
+                let mut receiving = self.0.recv();
+                let message = poll_fn(|context| {
+                    let polled = receiving.as_mut().poll(context);
+                    waited |= polled.is_pending();
+                    polled
+                })
+                .await;
+                if waited {
+                    tokio::task::yield_now().await;
+                }
+                message
+            }
+        }
+        Box::new(Half(sound))
+    }
+}
+
+#[test]
+fn a_transport_that_loses_what_recv_has_waited_for() {
+    catches("a_dropped_recv_loses_nothing", || LosesWhatItWaitedFor);
 }
 
 struct LosesOnDrop;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use eidetica_conformance::transport::{ReferenceNode, Transport as _};
 use eidetica_kernel::transport::{Address, Link, Listener, TransportCapabilities};
-use eidetica_kernel::{Context, Result, SecretKey};
+use eidetica_kernel::{Context, ErrorKind, Result, SecretKey};
 
 use crate::{Break, catches};
 
@@ -140,6 +140,24 @@ impl Break for DialsForEver {
 #[test]
 fn a_transport_that_dials_the_dead_for_ever() {
     catches("where_nobody_listens_any_more_is_unreachable", || DialsForEver);
+}
+
+/// Waits for room among what waits to be accepted, however long that takes.
+struct DialsThePatient;
+
+#[async_trait]
+impl Break for DialsThePatient {
+    async fn connect(&self, sound: &ReferenceNode, context: &Context, address: &Address) -> Result<Link> {
+        match sound.connect(context, address).await {
+            Err(error) if error.kind() == ErrorKind::Timeout => std::future::pending().await,
+            link => link,
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_waits_for_ever_to_be_accepted() {
+    catches("who_listens_and_accepts_nothing_keeps_no_dialler_for_ever", || DialsThePatient);
 }
 
 struct TakesAnyText;

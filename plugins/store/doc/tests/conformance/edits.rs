@@ -15,7 +15,21 @@ pub(crate) struct Edits {
 /// Places where all writers meet: maps, lists, scalars in turn.
 const SHARED: [&str; 8] = ["a", "a.b", "a.b.c", "list", "list.0", "list.0.x", "a.list", ""];
 
+/// Writes of a payload of many: more than are read, and more than there are paths told, at once.
+const MANY: usize = 1_300;
+
 impl PayloadSource for Edits {
+    fn write_many(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<Payload> {
+        let tx = TestTx::on(seen.rows.clone(), random.bits());
+        let store = DocStore::open(tx.clone()).expect("a handle opens");
+        for n in 0..MANY {
+            // Others set the first of them as well.
+            store.set_path(["many", &n.to_string()], scalar(random)).expect("a write is staged");
+        }
+        let (version, body) = tx.encode().expect("what was staged is a payload")?;
+        Some(Payload { version, body })
+    }
+
     fn write(&mut self, random: &mut Random, seen: &Seen<'_>) -> Payload {
         loop {
             let tx = TestTx::on(seen.rows.clone(), random.bits());
@@ -93,13 +107,19 @@ fn tree(random: &mut Random, depth: usize) -> Value {
     }
 }
 
-fn list_path(random: &mut Random) -> &'static str {
-    const LISTS: [&str; 4] = ["list", "list", "a.list", "list.0"];
-    LISTS[random.below(LISTS.len())]
+fn list_path(random: &mut Random) -> String {
+    match random.below(5) {
+        0 | 1 => "list".to_owned(),
+        2 => "a.list".to_owned(),
+        3 => "list.0".to_owned(),
+        // Whose elements' paths are too long to be row keys.
+        _ => format!("{}.list", "k".repeat(880)),
+    }
 }
 
 fn edit(store: &DocStore, kind: &str, random: &mut Random) -> Result<()> {
     let list = list_path(random);
+    let list = list.as_str();
     let len = store.len(list).unwrap_or(0);
     match kind {
         "own key set" => store.set(format!("own {}", random.bits()), scalar(random)),
@@ -107,7 +127,7 @@ fn edit(store: &DocStore, kind: &str, random: &mut Random) -> Result<()> {
             store.set_path(format!("own.{}.{}", random.bits(), random.below(3)), scalar(random))
         }
         "odd keys set" => {
-            let long = "k".repeat(300 * (1 + random.below(5)));
+            let long = "k".repeat(random.below(1_500));
             let odd = ["a.b", "", "\0\u{1}", "é", "0", "@", &long, "\u{10ffff}"];
             store.set_path([*random.pick(&odd), *random.pick(&odd), *random.pick(&odd)], scalar(random))
         }
