@@ -11,6 +11,7 @@ use bytes::Bytes;
 use eidetica::auth::Permission;
 use eidetica::backend::{Backend, InMemory};
 use eidetica::crdt::Doc;
+use eidetica::store::DocStore;
 use eidetica::sync::transports::memory::{MemoryNetwork, MemoryTransport};
 use eidetica::sync::{Address, Admission, InviteOptions, PeerStatus, Ticket};
 use eidetica::{Id, Instance, Result};
@@ -259,6 +260,10 @@ async fn entries(seen: &mut Seen) -> Result<()> {
     seen.expect("InvalidEntry", refused);
     assert_eq!(get(&here, "key")?, "value");
 
+    // The state of the store that was written last is part of the head; that of this one has a row of its own.
+    let transaction = here.new_transaction()?;
+    transaction.get_store::<DocStore>("another")?.set("key", 1)?;
+    transaction.commit()?;
     let node = Node::memory(&network)?;
     let fetch = || async {
         let fetching = node.instance.sync().unwrap().sync_with_peer(&address, Some(here.root_id()));
