@@ -303,31 +303,40 @@ fn a_transport_whose_waiting_send_nobody_wakes() {
     catches("a_waiting_send_and_a_waiting_recv_wake_when_the_remote_goes", || Sleeps);
 }
 
-/// Tells that it was dropped only when there was nothing left to read.
+/// A receiving half of whose end the remote isn't told: never, or only when something is left to read.
+struct Forgotten {
+    sound: Option<Box<dyn LinkReceiver>>,
+    only_unread: bool,
+}
+
+#[async_trait]
+impl LinkReceiver for Forgotten {
+    async fn recv(&mut self) -> Result<Option<Bytes>> {
+        match &mut self.sound {
+            Some(sound) => sound.recv().await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        let Some(mut sound) = self.sound.take() else { return };
+        let mut unread = || {
+            let left = sound.recv().as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+            matches!(left, Poll::Ready(Ok(Some(_))))
+        };
+        if !self.only_unread || unread() {
+            std::mem::forget(sound);
+        }
+    }
+}
+
 struct DeafWhenUnread;
 
 impl Break for DeafWhenUnread {
     fn receiver(&self, sound: Box<dyn LinkReceiver>) -> Box<dyn LinkReceiver> {
-        struct Half(Option<Box<dyn LinkReceiver>>);
-        #[async_trait]
-        impl LinkReceiver for Half {
-            async fn recv(&mut self) -> Result<Option<Bytes>> {
-                match &mut self.0 {
-                    Some(sound) => sound.recv().await,
-                    None => Ok(None),
-                }
-            }
-        }
-        impl Drop for Half {
-            fn drop(&mut self) {
-                let Some(mut sound) = self.0.take() else { return };
-                let left = sound.recv().as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
-                if matches!(left, Poll::Ready(Ok(Some(_)))) {
-                    std::mem::forget(sound);
-                }
-            }
-        }
-        Box::new(Half(Some(sound)))
+        Box::new(Forgotten { sound: Some(sound), only_unread: true })
     }
 }
 
@@ -395,23 +404,7 @@ struct HalfDeaf;
 
 impl Break for HalfDeaf {
     fn receiver(&self, sound: Box<dyn LinkReceiver>) -> Box<dyn LinkReceiver> {
-        struct Half(Option<Box<dyn LinkReceiver>>);
-        #[async_trait]
-        impl LinkReceiver for Half {
-            async fn recv(&mut self) -> Result<Option<Bytes>> {
-                match &mut self.0 {
-                    Some(sound) => sound.recv().await,
-                    None => Ok(None),
-                }
-            }
-        }
-        impl Drop for Half {
-            fn drop(&mut self) {
-                // The remote is never told.
-                std::mem::forget(self.0.take());
-            }
-        }
-        Box::new(Half(Some(sound)))
+        Box::new(Forgotten { sound: Some(sound), only_unread: false })
     }
 }
 
