@@ -34,6 +34,7 @@ impl Engine {
         if !exists(&path)? {
             let new = folder.new_rows()?;
             drop(create(&new, options)?);
+            folder.remove_journals(&new)?;
             folder.install_rows(&new)?;
         }
         // Rows are put into place whole, so what is missing now was there once: never make it anew.

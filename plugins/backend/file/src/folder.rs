@@ -59,6 +59,21 @@ impl Folder {
         }
     }
 
+    /// Removes the journals of new rows, which hold nothing yet.
+    ///
+    /// fjall makes a missing journal with its room set aside, and lengthens one that it finds with every write: flushing
+    /// that costs a write of the file's new length too (measured on ext4: 90 us rather than 68 us).
+    pub(crate) fn remove_journals(&self, new: &Path) -> Result<()> {
+        let failed = |error| io_failure("creating", new, error);
+        for entry in fs::read_dir(new).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "jnl") {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts complete new rows into place, durably.
     pub(crate) fn install_rows(&self, new: &Path) -> Result<()> {
         fs::rename(new, self.rows()).map_err(|error| Error::io("renaming", new.display(), error))?;
