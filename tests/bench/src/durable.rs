@@ -19,9 +19,10 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
     let record = vec![0x5a; bytes_per_commit()?];
     let folder = tempfile::tempdir()?;
     let mut appended = std::fs::File::create(folder.path().join("appended"))?;
-    let node = Node::open(Arc::new(File::open(folder.path().join("data"))?))?;
+    let data = folder.path().join("data");
+    let node = Node::open(Arc::new(File::open(&data)?))?;
     let database = node.database()?;
-    let (mut alone, mut shared) = (Pairs::new(), Pairs::new());
+    let (mut alone, mut shared, mut reopened) = (Pairs::new(), Pairs::new(), Pairs::new());
     let mut busy_us = Vec::new();
     let mut n = 0;
     for round in 0..=ROUNDS {
@@ -44,9 +45,26 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
             shared.push(together, rate(per_round, raw));
         }
     }
+    let id = *database.root_id();
+    node.instance.close()?;
+    let node = Node::reopen(Arc::new(File::open(&data)?))?;
+    let database = node.instance.load_database(id)?;
+    for round in 0..=ROUNDS {
+        let raw = timed(per_round, |_| {
+            appended.write_all(&record)?;
+            Ok(appended.sync_data()?)
+        })?;
+        let commits = timed(per_round, |_| {
+            n += 1;
+            commit(&database, n)
+        })?;
+        if round > 0 {
+            reopened.push(rate(per_round, commits), rate(per_round, raw));
+        }
+    }
     node.instance.close()?;
     let limit = format!("appends of {} B with fdatasync/s", record.len());
-    let (alone, shared) = (alone.medians(), shared.medians());
+    let (alone, shared, reopened) = (alone.medians(), shared.medians(), reopened.medians());
     Ok(vec![
         Line::new("durable commits, 1 thread", alone.value, "/s")
             .limit_with_ratio(limit.clone(), alone.limit, alone.ratio)
@@ -55,6 +73,9 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
                 "{:.0} us of processor time each in the calling thread: the faster the disk, the more it weighs",
                 median(&mut busy_us)
             )),
+        Line::new("durable commits, 1 thread, folder opened again", reopened.value, "/s")
+            .limit_with_ratio(limit.clone(), reopened.limit, reopened.ratio)
+            .note("each flush writes the journal's new length too, until the journal is full and a new one begins"),
         Line::new(format!("durable commits, {THREADS} threads, one database"), shared.value, "/s")
             .limit_with_ratio(limit, shared.limit, shared.ratio)
             .note("above 1: concurrent commits share a flush"),

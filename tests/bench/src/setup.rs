@@ -31,6 +31,13 @@ impl Node {
         Ok(Self { instance, user })
     }
 
+    /// With the user and the databases that the backend holds.
+    pub(crate) fn reopen(backend: Arc<dyn Backend>) -> Result<Self> {
+        let instance = Instance::builder().shared_backend(backend).open()?;
+        let user = instance.login_user("user", None)?;
+        Ok(Self { instance, user })
+    }
+
     /// With HTTP on a free port of the loopback interface.
     pub(crate) fn serving(backend: Arc<dyn Backend>) -> Result<Self> {
         let node = Self::open(backend)?;

@@ -244,11 +244,19 @@ impl TreeKeys {
 
     /// Prefix of a store's rows.
     pub(crate) fn rows(self, store: StoreNo, table: RowTable) -> Bytes {
+        self.row(store, table, &[])
+    }
+
+    /// The key of a store's row.
+    pub(crate) fn row(self, store: StoreNo, table: RowTable, row: &[u8]) -> Bytes {
         let table = match table {
             RowTable::State => ROW_STATE,
             RowTable::Losing => ROW_LOSING,
         };
-        self.with(table, &store.to_be_bytes())
+        let mut key = self.start(table, 4 + row.len());
+        key.put_u32(store);
+        key.put_slice(row);
+        key.freeze()
     }
 
     /// Prefix of every store's state rows.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use eidetica_kernel::Result;
 use eidetica_kernel::backend::{Backend, Page, Scan, Snapshot, prefix_end};
 use eidetica_kernel::store::{RowReader, RowTable};
@@ -38,11 +38,7 @@ pub(crate) struct StoreRows {
 
 impl StoreRows {
     fn key(&self, table: RowTable, key: &[u8]) -> Bytes {
-        let prefix = self.keys.rows(self.store, table);
-        let mut full = BytesMut::with_capacity(prefix.len() + key.len());
-        full.extend_from_slice(&prefix);
-        full.extend_from_slice(key);
-        full.freeze()
+        self.keys.row(self.store, table, key)
     }
 }
 
@@ -113,40 +109,53 @@ const REMEMBERED_BYTES_MAX: usize = 4_096;
 /// the digest.
 pub(crate) struct Remembering<R> {
     rows: R,
-    read: Mutex<HashMap<(RowTable, Bytes), Option<Bytes>>>,
+    read: Mutex<Read>,
+}
+
+/// Per table, so that a key is looked up as the slice it is.
+#[derive(Default)]
+struct Read {
+    state: HashMap<Bytes, Option<Bytes>>,
+    losing: HashMap<Bytes, Option<Bytes>>,
+}
+
+impl Read {
+    fn table(&mut self, table: RowTable) -> &mut HashMap<Bytes, Option<Bytes>> {
+        match table {
+            RowTable::State => &mut self.state,
+            RowTable::Losing => &mut self.losing,
+        }
+    }
+
+    fn remember(&mut self, table: RowTable, key: &[u8], value: Option<&Bytes>) {
+        let room = self.state.len() + self.losing.len() < REMEMBERED_MAX;
+        if room && value.is_none_or(|value| value.len() <= REMEMBERED_BYTES_MAX) {
+            self.table(table).insert(Bytes::copy_from_slice(key), value.cloned());
+        }
+    }
 }
 
 impl<R: RowReader> Remembering<R> {
     pub(crate) fn new(rows: R) -> Self {
         Self { rows, read: Mutex::default() }
     }
-
-    fn remember(
-        read: &mut HashMap<(RowTable, Bytes), Option<Bytes>>,
-        key: (RowTable, Bytes),
-        value: Option<&Bytes>,
-    ) {
-        if read.len() < REMEMBERED_MAX && value.is_none_or(|value| value.len() <= REMEMBERED_BYTES_MAX) {
-            read.insert(key, value.cloned());
-        }
-    }
 }
 
 impl<R: RowReader> RowReader for Remembering<R> {
     fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Bytes>> {
-        let key = (table, Bytes::copy_from_slice(key));
-        if let Some(value) = self.read.lock().get(&key) {
+        if let Some(value) = self.read.lock().table(table).get(key) {
             return Ok(value.clone());
         }
-        let value = self.rows.get(table, &key.1)?;
-        Self::remember(&mut self.read.lock(), key, value.as_ref());
+        let value = self.rows.get(table, key)?;
+        self.read.lock().remember(table, key, value.as_ref());
         Ok(value)
     }
 
     fn get_many(&self, table: RowTable, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let mut values: Vec<Option<Option<Bytes>>> = {
-            let read = self.read.lock();
-            keys.iter().map(|key| read.get(&(table, Bytes::copy_from_slice(key))).cloned()).collect()
+            let mut read = self.read.lock();
+            let read = read.table(table);
+            keys.iter().map(|key| read.get(*key).cloned()).collect()
         };
         let missing: Vec<usize> = (0..keys.len()).filter(|at| values[*at].is_none()).collect();
         if !missing.is_empty() {
@@ -154,7 +163,7 @@ impl<R: RowReader> RowReader for Remembering<R> {
             let found = self.rows.get_many(table, &wanted)?;
             let mut read = self.read.lock();
             for (at, value) in missing.into_iter().zip(found) {
-                Self::remember(&mut read, (table, Bytes::copy_from_slice(keys[at])), value.as_ref());
+                read.remember(table, keys[at], value.as_ref());
                 values[at] = Some(value);
             }
         }

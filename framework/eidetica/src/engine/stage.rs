@@ -356,13 +356,8 @@ pub(crate) fn fold_into(
 
 /// Adds a store's changed rows to a batch.
 pub(crate) fn put_rows(batch: &mut Batch, keys: TreeKeys, store: StoreNo, changes: RowChanges) {
-    let prefixes = [keys.rows(store, RowTable::State), keys.rows(store, RowTable::Losing)];
     for ((table, key), value) in changes {
-        let prefix = match table {
-            RowTable::State => &prefixes[0],
-            RowTable::Losing => &prefixes[1],
-        };
-        let key = [&prefix[..], &key[..]].concat();
+        let key = keys.row(store, table, &key);
         match value {
             Some(value) => batch.put(key, value),
             None => batch.delete(key),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use eidetica_kernel::backend::{Direction, KEY_BYTES_MAX, Page, Precondition, Scan, Write};
-use eidetica_kernel::error::Result;
+use eidetica_kernel::error::{ErrorKind, Result};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable as _, Snapshot,
 };
@@ -42,7 +42,12 @@ impl Engine {
             return Err(corrupt("opening", &path, "its file \"version\" is missing"));
         }
         folder.check_names()?;
-        let (database, rows) = recover(&path, options)?;
+        let (database, rows) = match recover(&path, options) {
+            Err(error) if error.kind() == ErrorKind::Corrupt && folder.cut_torn_journal()? => {
+                recover(&path, options)?
+            }
+            recovered => recovered?,
+        };
         folder.restrict_files()?;
         Ok(Self { rows, database, folder })
     }

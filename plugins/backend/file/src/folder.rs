@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use eidetica_kernel::error::{Error, ErrorKind, Result};
 
 use crate::failure::{corrupt, in_use, io_failure};
+use crate::torn::torn_at;
 
 const OPENING: &str = "opening";
 
@@ -98,6 +99,28 @@ impl Folder {
         };
         check_entries(&rows, journal)?;
         check_entries(&rows.join("keyspaces"), keyspace)
+    }
+
+    /// Ends the newest journal where it is [`torn`](crate::torn); `false` if it isn't.
+    pub(crate) fn cut_torn_journal(&self) -> Result<bool> {
+        let rows = self.rows();
+        let failed = |error| io_failure("looking at the newest journal of", &rows, error);
+        let mut newest: Option<(u64, PathBuf)> = None;
+        for entry in fs::read_dir(&rows).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse().ok());
+            newest = newest.max(number.map(|number| (number, path)));
+        }
+        // The older ones were flushed before this one was begun.
+        let Some((_, journal)) = newest else { return Ok(false) };
+        let Some(end) = torn_at(&journal).map_err(failed)? else { return Ok(false) };
+        let cut = || {
+            let journal = OpenOptions::new().write(true).open(&journal)?;
+            journal.set_len(end)?;
+            journal.sync_all()
+        };
+        cut().map_err(|error| Error::io("cutting the torn end off", journal.display(), error))?;
+        Ok(true)
     }
 
     /// Takes other users' rights to the files away; the folder itself is closed to them already.

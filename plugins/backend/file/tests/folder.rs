@@ -77,12 +77,18 @@ type Damage = fn(&Path);
 
 #[test]
 fn damage_is_an_error_and_never_an_empty_database() {
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 7] = [
         ("version missing", |rows| fs::remove_file(rows.join("version")).unwrap()),
         ("version overwritten", |rows| fs::write(rows.join("version"), "rubbish").unwrap()),
         ("keyspaces missing", |rows| fs::remove_dir_all(rows.join("keyspaces")).unwrap()),
         ("a stray journal", |rows| fs::write(rows.join("x.jnl"), "").unwrap()),
         ("a folder named as a journal", |rows| fs::create_dir(rows.join("7.jnl")).unwrap()),
+        ("a wrong byte in the journal", |rows| {
+            let mut journal = fs::read(rows.join("1.jnl")).unwrap();
+            let value = journal.windows(2).position(|bytes| bytes == b"a1").unwrap() + 1;
+            journal[value] ^= 1;
+            fs::write(rows.join("1.jnl"), journal).unwrap();
+        }),
         ("a stray folder", |rows| fs::create_dir(rows.join("keyspaces/stray")).unwrap()),
     ];
     for (what, damage) in damages {
@@ -106,7 +112,7 @@ fn a_torn_journal_loses_its_torn_batch_alone() {
     drop(backend);
     // Opening cuts the journal to its last whole batch; what is appended then is the torn one.
     drop(File::open(folder.path()).unwrap());
-    let journal = folder.path().join("rows/0.jnl");
+    let journal = folder.path().join("rows/1.jnl");
     let whole = fs::metadata(&journal).unwrap().len();
     let backend = File::open(folder.path()).unwrap();
     backend.commit(put("c", "1")).unwrap();

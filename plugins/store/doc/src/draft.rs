@@ -193,9 +193,8 @@ impl Staged {
     }
 
     fn resets_above(&self, path: &[u8]) -> bool {
-        let ends = place::ends(path);
-        let above = ends.iter().take(ends.len().saturating_sub(1));
-        above.into_iter().any(|end| matches!(self.operations.get(&path[..*end]), Some(Action::Reset(_))))
+        let mut above = place::segments(path).map(|segment| &path[..segment.start]);
+        above.any(|above| matches!(self.operations.get(above), Some(Action::Reset(_))))
     }
 
     /// Takes in a change at and below `path`, instead of what was staged there.
@@ -270,9 +269,9 @@ impl Staged {
 
     /// Opens what leads to `path`, where that isn't staged already.
     fn open_above(&self, path: &[u8], change: &mut Change) {
-        for ends in place::ends(path).windows(2) {
-            let above = &path[..ends[0]];
-            let container = match path.get(ends[0]) {
+        for segment in place::segments(path) {
+            let above = &path[..segment.start];
+            let container = match path.get(segment.start) {
                 Some(&place::KEY) => Container::Map,
                 _ => Container::List,
             };
@@ -324,8 +323,7 @@ impl Change {
     }
 
     fn value(&mut self, path: &[u8], value: Value) -> Result<()> {
-        let depth = place::ends(path).len() - 1;
-        self.value_at(path, depth, value)
+        self.value_at(path, place::depth(path), value)
     }
 
     fn value_at(&mut self, path: &[u8], depth: usize, value: Value) -> Result<()> {

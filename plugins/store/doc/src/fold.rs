@@ -253,7 +253,7 @@ fn common_ancestors<'a>(paths: &[&'a [u8]]) -> Vec<&'a [u8]> {
         left <= PATHS_MAX
     });
     let depth = depth.count();
-    let cut = |path: &'a [u8]| place::ends(path).get(depth).map_or(path, |end| &path[..*end]);
+    let cut = |path: &'a [u8]| place::ends(path).nth(depth).map_or(path, |end| &path[..end]);
     let mut ancestors: Vec<&[u8]> = paths.iter().map(|path| cut(path)).collect();
     ancestors.dedup();
     ancestors

@@ -247,7 +247,7 @@ pub(crate) fn encode<'a, 'b: 'a>(
             write(action, &mut body)?;
             continue;
         };
-        let depth = u16::try_from(place::ends(path).len() - 1).ok()?;
+        let depth = u16::try_from(place::depth(path)).ok()?;
         let segment = match place::step(&path[parent_end..])? {
             place::Step::Key(key) => Segment::Key(key),
             place::Step::Element(ElementId { entry, n }) if entry == own => Segment::OwnElement(n),

@@ -148,14 +148,18 @@ pub(crate) fn step(segment: &[u8]) -> Option<Step<'_>> {
 }
 
 /// The ends of a path's segments, the root's 0 first.
-pub(crate) fn ends(path: &[u8]) -> Vec<usize> {
-    let mut ends = vec![0];
-    let mut at = 0;
-    while let Some(end) = segment_end(path, at) {
-        ends.push(end);
-        at = end;
-    }
-    ends
+pub(crate) fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(0), |at| segment_end(path, *at))
+}
+
+/// Where a path's segments are in it.
+pub(crate) fn segments(path: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    ends(path).zip(ends(path).skip(1)).map(|(start, end)| start..end)
+}
+
+/// How many segments a path has; the root has none.
+pub(crate) fn depth(path: &[u8]) -> usize {
+    ends(path).count() - 1
 }
 
 /// Where the last segment of a path begins; `None` for the root.
@@ -266,10 +270,8 @@ mod tests {
         let encoded: Vec<Vec<u8>> = sorted.iter().map(|keys| key_path(keys)).collect();
         assert!(encoded.is_sorted_by(|a, b| a < b));
         for (keys, path) in sorted.iter().zip(&encoded) {
-            let ends = ends(path);
-            let read: Vec<String> = ends
-                .windows(2)
-                .map(|ends| match step(&path[ends[0]..ends[1]]) {
+            let read: Vec<String> = segments(path)
+                .map(|segment| match step(&path[segment]) {
                     Some(Step::Key(key)) => key.into_owned(),
                     other => panic!("{other:?}"),
                 })

@@ -71,12 +71,12 @@ pub(crate) struct Reached {
 
 /// Follows a path in one read of 1 + depth rows, and one more per element on it.
 pub(crate) fn reach(rows: &dyn RowReader, path: &[u8]) -> Result<Reached> {
-    let ends = place::ends(path);
-    let mut keys: Vec<Vec<u8>> = ends.iter().map(|end| place::row_key(&path[..*end])).collect();
+    let mut keys: Vec<Vec<u8>> = place::ends(path).map(|end| place::row_key(&path[..end])).collect();
+    let depth = keys.len() - 1;
     let mut positions = Vec::new();
-    for (at, segment) in ends.windows(2).enumerate() {
-        if let Some(Step::Element(element)) = place::step(&path[segment[0]..segment[1]]) {
-            let mut position = path[..segment[0]].to_vec();
+    for (at, segment) in place::segments(path).enumerate() {
+        if let Some(Step::Element(element)) = place::step(&path[segment.clone()]) {
+            let mut position = path[..segment.start].to_vec();
             place::push_position(&mut position, element);
             positions.push((at + 1, keys.len()));
             keys.push(place::row_key(&position));
@@ -91,8 +91,8 @@ pub(crate) fn reach(rows: &dyn RowReader, path: &[u8]) -> Result<Reached> {
         },
         _ => Node::empty(),
     };
-    for at in 1..ends.len() {
-        let step = place::step(&path[ends[at - 1]..ends[at]]);
+    for (segment, at) in place::segments(path).zip(1..) {
+        let step = place::step(&path[segment]);
         let leads = match step {
             Some(Step::Key(_)) => node.container() == Some(Container::Map),
             Some(Step::Element(_)) => {
@@ -111,13 +111,13 @@ pub(crate) fn reach(rows: &dyn RowReader, path: &[u8]) -> Result<Reached> {
             None => return Ok(Reached { segments: at - 1, node }),
         }
     }
-    Ok(Reached { segments: ends.len() - 1, node })
+    Ok(Reached { segments: depth, node })
 }
 
 /// What exists at exactly this path.
 pub(crate) fn node(rows: &dyn RowReader, path: &[u8]) -> Result<Option<Node>> {
     let reached = reach(rows, path)?;
-    Ok((reached.segments + 1 == place::ends(path).len()).then_some(reached.node))
+    Ok((reached.segments == place::depth(path)).then_some(reached.node))
 }
 
 /// The scalar of a row, its parts gathered.

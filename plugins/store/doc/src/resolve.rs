@@ -39,15 +39,14 @@ pub(crate) fn resolve(rows: &dyn RowReader, segments: &[Segment], doing: &'stati
                 ),
             ));
         }
-        let ends = place::ends(&path);
-        let known = place::ends(&found).len() - 1;
+        let known = place::depth(&found);
         let reached = read::reach(rows, &path)?;
         if reached.segments < known {
             // An element that was named by its id isn't there.
             return Err(missing(doing, segments));
         }
         followed += reached.segments - known;
-        let here = &path[..ends[reached.segments]];
+        let here = place::ends(&path).nth(reached.segments).map_or(&path[..], |end| &path[..end]);
         let Some(segment) = segments.get(followed) else {
             return Ok(Place { path: here.to_vec(), node: Some(reached.node) });
         };

@@ -106,8 +106,14 @@ pub(crate) fn write(register: &Register<'_>, path: Option<&[u8]>) -> Vec<u8> {
         Some(cut) if cut == register.stamp => CUT_SAME,
         Some(_) => CUT_OTHER,
     };
+    let stamps = if cut == CUT_OTHER { 2 } else { 1 };
+    let content = match register.content {
+        Content::Parts { .. } => 4,
+        _ => number.map_or(bytes.len(), |_| 8),
+    };
+    // Exactly: a row that has room left over costs another allocation where it is shared.
     let mut row =
-        Vec::with_capacity(1 + 2 * STAMP_BYTES + 8 + bytes.len() + path.map_or(0, |path| path.len() + 4));
+        Vec::with_capacity(1 + path.map_or(0, |path| 4 + path.len()) + stamps * STAMP_BYTES + content);
     row.push(kind | cut | path.map_or(0, |_| PATH));
     write_path(path, &mut row);
     write_stamp(&register.stamp, &mut row);
