@@ -1,5 +1,7 @@
 //! Power fails while batches that nobody has confirmed are on their way to the disk: any of their blocks may be missing.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
