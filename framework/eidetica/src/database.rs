@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eidetica_kernel::auth::{Grant, Grantee, NodeSet, Permission, RightsOp, Standing};
-use eidetica_kernel::entry::SETTINGS_STORE;
+use eidetica_kernel::entry::{RIGHTS_STORE, SETTINGS_STORE};
 use eidetica_kernel::error::excerpt;
 use eidetica_kernel::store::{DraftSlot, RowReader, StoreHandle, StoreTx};
 use eidetica_kernel::{Error, ErrorKind, Id, KeyId, Result, SecretKey, SyncError, Timestamp, ToId};
@@ -213,7 +213,10 @@ impl Database {
             )
         })?;
         let folds = self.tree.shared.stores.get(&kind[..]).ok_or_else(|| {
-            let reason = format!("its kind \"{kind}\" isn't linked into this program");
+            let reason = match store == RIGHTS_STORE {
+                true => "rights are no document; permissions() lists what is granted".to_owned(),
+                false => format!("its kind \"{kind}\" isn't linked into this program"),
+            };
             Error::new(ErrorKind::Unsupported, "exporting the store", store, reason)
         })?;
         let rows = crate::engine::rows::StoreRows {

@@ -29,10 +29,13 @@ impl Folder {
             }
         };
         let wrong = |error: std::io::Error| {
-            Failure::failed(format_args!(
-                "the data folder {}: {error}; choose another with --data",
-                path.display()
-            ))
+            let reason = match error.kind() {
+                std::io::ErrorKind::AlreadyExists => "it is a file, not a folder".to_owned(),
+                std::io::ErrorKind::NotADirectory => "part of its path is a file, not a folder".to_owned(),
+                _ => error.to_string(),
+            };
+            let path = path.display();
+            Failure::failed(format_args!("the data folder {path}: {reason}; choose another with --data"))
         };
         make(&path).map_err(wrong)?;
         let path = path.canonicalize().map_err(wrong)?;

@@ -5,7 +5,10 @@ mod new;
 mod show;
 mod template;
 
-use eidetica_kernel::registry::Registry;
+use std::collections::BTreeSet;
+
+use eidetica_kernel::error::excerpt;
+use eidetica_kernel::registry::{Plugin, Registry};
 use serde_json::json;
 
 use crate::args::Plugins;
@@ -38,6 +41,14 @@ pub(crate) fn run(command: &Plugins, output: Output) -> Result<(), Failure> {
             Reply::new(values.into(), lines.join("\n"))
         }
         Plugins::Show { kind, name } => {
+            if registry.names(kind).is_empty() {
+                let kinds: BTreeSet<&str> = registry.plugins().iter().map(Plugin::kind).collect();
+                let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+                let kind = excerpt(kind, 140);
+                return Err(Failure::usage(format_args!(
+                    "no plugin of kind {kind} is linked; kinds: {kinds}"
+                )));
+            }
             // What was asked for is an argument.
             let plugin = registry.find(kind, name).map_err(|error| Failure::new(Exit::Usage, error))?;
             show::show(&plugin)?

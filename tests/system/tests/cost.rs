@@ -10,7 +10,7 @@ use eidetica::{Database, Instance};
 use eidetica_conformance::backend::{Counting, Counts};
 
 /// Commits before the last measurement.
-const LONG: u64 = if cfg!(debug_assertions) { 80_000 } else { 200_000 };
+const LONG: u64 = 200_000;
 const SHORT: u64 = 10;
 
 /// One commit: the same key each time, and a new one in a map.

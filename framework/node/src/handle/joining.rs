@@ -80,7 +80,11 @@ impl Job {
         });
         match joined {
             Some(Ok(joined)) => {
-                let database = joined?;
+                let database = joined.map_err(|error| match error.kind() {
+                    // All that a join is told comes from the ticket.
+                    ErrorKind::InvalidInput => Failure::usage(format_args!("the ticket: {error}")),
+                    _ => error.into(),
+                })?;
                 let (id, name) = (database.root_id().to_string(), database.name()?);
                 let entries = database.entry_count();
                 let text = format!("{id}  {}", name.as_deref().unwrap_or(""));

@@ -10,6 +10,8 @@ fn mistakes_have_their_exit_codes() {
     let config = home.file("wrong.toml", "[default.backend.file]\npth = \"x\"\ncache_bytes = \"many\"\n");
     let occupied = home.file("occupied", "");
     let ticket = format!("eidetica:?db={}&peer=ed25519:{}", "0".repeat(63), "1".repeat(64));
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let misaddressed = format!("eidetica:?db={}&peer=ed25519:{key}&at=http:127.0.0.1:99999", "0".repeat(64));
     for (args, code, about) in [
         (&["frobnicate"][..], 2, "frobnicate"),
         (&["get"], 2, "<DB>"),
@@ -21,10 +23,12 @@ fn mistakes_have_their_exit_codes() {
         (&["--set", "scheduler.standard.jitter=much", "status"], 2, "scheduler.standard.jitter"),
         (&["join", &ticket], 2, "ticket"),
         (&["join", "eidetica:?db"], 2, "ticket"),
+        (&["join", &misaddressed], 2, "the ticket: "),
         (&["share", "notes", "--expires", "soon"], 2, "soon"),
         (&["share", "notes", "--uses", "0"], 2, "0"),
         (&["share", "notes", "--read", "--write"], 2, "--write"),
         (&["plugins", "show", "backend", "flie"], 2, "file"),
+        (&["plugins", "show", "backends", "file"], 2, "kinds: auth, backend, scheduler, store, transport"),
         (&["db", "create", " "], 2, "name"),
         (&["db", "show", "notes"], 1, "notes"),
         (&["user", "add", "bob"], 2, "password"),
@@ -36,9 +40,13 @@ fn mistakes_have_their_exit_codes() {
         assert_eq!(done.out, "", "{args:?}");
     }
     for args in [&["status"][..], &["serve", "--listen", "127.0.0.1:0"]] {
-        let said =
-            crate::support::finish(&mut crate::support::program(&["--data", &occupied], args)).fails(1);
-        assert!(said.contains(&occupied), "{said}");
+        let below = format!("{occupied}/data");
+        for data in [&occupied, &below] {
+            let run = &mut crate::support::program(&["--data", data], args);
+            let said = crate::support::finish(run).fails(1);
+            assert!(said.contains(data), "{said}");
+            assert!(said.contains("is a file, not a folder"), "{said}");
+        }
     }
 }
 

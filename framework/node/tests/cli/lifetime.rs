@@ -1,8 +1,10 @@
 //! Starting, stopping, dying.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 
-use crate::support::Home;
+use crate::support::{Home, PATIENCE};
 
 #[test]
 fn a_node_stops_cleanly_when_asked() {
@@ -83,6 +85,31 @@ fn a_restarted_node_is_where_it_was() {
     assert_eq!(home.serve().address, address);
 }
 
+/// Commands that are under way at the same time, so that a kill is likely to meet one in the node.
+const WRITERS: usize = 3;
+
+/// Sets one entry after the other until it is told to stop, or one fails.
+///
+/// How many are reported done by then, and whether the last was cut off.
+fn write_until(
+    stopped: &AtomicBool,
+    home: &Home,
+    writer: usize,
+    first: u64,
+    done: &Sender<()>,
+) -> (u64, bool) {
+    let mut next = first;
+    while !stopped.load(Ordering::Acquire) {
+        let path = format!("writer{writer}.entry{next}");
+        if home.run(&["set", "notes", "log", &path, &next.to_string()]).code != Some(0) {
+            return (next, true);
+        }
+        next += 1;
+        let _ = done.send(());
+    }
+    (next, false)
+}
+
 #[test]
 fn a_node_killed_fifty_times_has_what_it_reported_and_goes_on_syncing() {
     let (here, there) = (Home::new(), Home::new());
@@ -90,40 +117,43 @@ fn a_node_killed_fifty_times_has_what_it_reported_and_goes_on_syncing() {
     let _there = there.serve();
     here.ok(&["db", "create", "notes"]);
     there.ok(&["join", &here.ok(&["share", "notes"])]);
-    let mut reported = 0;
+    let mut reported = [0; WRITERS];
+    let mut cut_off = 0;
     for round in 0..50 {
         // A command that finds no node any more opens the folder itself; the one under way when the node dies may fail,
         // or have succeeded: each is right, as long as what was reported is there.
         let (progress, written) = std::sync::mpsc::channel();
-        let stopped = std::sync::atomic::AtomicBool::new(false);
-        reported = std::thread::scope(|scope| {
-            let (here, stopped) = (&here, &stopped);
-            let writer = scope.spawn(move || {
-                let mut next = reported;
-                while !stopped.load(std::sync::atomic::Ordering::Acquire) {
-                    let (path, value) = (format!("entry{next}"), next.to_string());
-                    if here.run(&["set", "notes", "log", &path, &value]).code != Some(0) {
-                        break;
-                    }
-                    next += 1;
-                    let _ = progress.send(());
-                }
-                next
+        let stopped = AtomicBool::new(false);
+        let ended: Vec<(u64, bool)> = std::thread::scope(|scope| {
+            let (here, stopped, progress) = (&here, &stopped, &progress);
+            let writers = reported.iter().enumerate().map(|(writer, first)| {
+                scope.spawn(move || write_until(stopped, here, writer, *first, &progress.clone()))
             });
+            let writers: Vec<_> = writers.collect();
             for _ in 0..=round % 5 {
-                written.recv().unwrap();
+                written.recv_timeout(PATIENCE).unwrap();
             }
             node.kill();
-            stopped.store(true, std::sync::atomic::Ordering::Release);
-            writer.join().unwrap()
+            stopped.store(true, Ordering::Release);
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
         node = here.serve();
         let entries = here.json(&["get", "notes", "log"]);
-        for entry in 0..reported {
-            assert_eq!(entries[format!("entry{entry}")], entry, "round {round}");
+        for (writer, (done, cut)) in ended.into_iter().enumerate() {
+            for entry in 0..done {
+                let found = &entries[format!("writer{writer}")][format!("entry{entry}")];
+                assert_eq!(*found, entry, "round {round}, writer {writer}");
+            }
+            reported[writer] = done;
+            cut_off += u32::from(cut);
         }
+        here.ok(&["verify"]);
+        there.ok(&["sync", "notes"]);
+        assert_eq!(there.ok(&["get", "notes", "log"]), here.ok(&["get", "notes", "log"]), "round {round}");
     }
-    here.ok(&["verify"]);
-    there.ok(&["sync", "notes"]);
-    assert_eq!(there.ok(&["get", "notes", "log"]), here.ok(&["get", "notes", "log"]));
+    println!(
+        "50 kills, {} sets reported done, none lost; {cut_off} were cut off",
+        reported.iter().sum::<u64>()
+    );
+    there.ok(&["verify"]);
 }

@@ -1,6 +1,7 @@
 //! The program `eidetica`, as people and scripts use it: real processes on folders of their own.
 
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "figures are for people")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod configured;

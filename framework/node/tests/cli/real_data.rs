@@ -34,15 +34,17 @@ fn languages_are_imported_shared_joined_exported_and_followed_both_ways() {
 
     // One of them away, both writing meanwhile.
     assert_eq!(b.stop(), Some(0));
-    for number in 0..50 {
-        here.ok(&["set", "languages", "notes", &format!("apart.here{number}"), &number.to_string()]);
-        there.ok(&["set", "languages", "notes", &format!("apart.there{number}"), &number.to_string()]);
+    for (home, name, count) in [(&here, "here", 1_000), (&there, "there", 50)] {
+        for number in 0..count {
+            home.ok(&["set", "languages", "notes", &format!("apart.{name}{number}"), &number.to_string()]);
+        }
     }
     let _b = there.serve();
     here.until(&["get", "languages", "notes", "apart.there49"], "49");
-    there.until(&["get", "languages", "notes", "apart.here49"], "49");
+    there.until(&["get", "languages", "notes", "apart.here999"], "999");
     let notes = |home: &Home| home.ok(&["get", "languages", "notes"]);
     assert_eq!(notes(&here), notes(&there));
+    assert_eq!(there.json(&["export", "languages", "iso"]), imported);
     for home in [&here, &there] {
         home.ok(&["verify"]);
     }
