@@ -162,6 +162,51 @@ impl Database {
         Transaction::begin(self.clone(), Some(self.at(tips)?))
     }
 
+    /// Makes several entries that show together or not at all, here and after a crash: what `work` commits to the database that
+    /// it is given stays in memory until it returns, and is dropped if it fails.
+    ///
+    /// For what is too large for one entry. Each transaction sees what the earlier ones have committed. What others commit
+    /// meanwhile stands beside all of it, as on another replica; peers receive the entries one after the other. The database that
+    /// `work` is given is of no use afterwards.
+    ///
+    /// ```
+    /// # use eidetica::{Instance, backend::InMemory, crdt::Doc, store::DocStore};
+    /// # let instance = Instance::open(Box::new(InMemory::new()))?;
+    /// # instance.create_user("alice", None)?;
+    /// # let user = instance.login_user("alice", None)?;
+    /// # let database = user.create_database(Doc::new(), &user.get_default_key()?)?;
+    /// let entries = database.atomically(|database| {
+    ///     let mut entries = Vec::new();
+    ///     for chapter in ["one", "two"] {
+    ///         let transaction = database.new_transaction()?;
+    ///         transaction.get_store::<DocStore>("book")?.set(chapter, "It was a dark night.")?;
+    ///         entries.push(transaction.commit()?);
+    ///     }
+    ///     Ok(entries)
+    /// })?;
+    /// assert_eq!(database.tips(), [entries[1]]);
+    /// # Ok::<(), eidetica::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `work`'s; `is_permission_denied()` where the right to write was revoked meanwhile; [`ErrorKind::InvalidInput`] if rights were
+    /// changed in it; those of the backend. Nothing has been committed then.
+    pub fn atomically<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        self.inner.check_open()?;
+        let (held, tree) = self.tree.held()?;
+        let first = tree.head().next_arrival;
+        let copy = Self { inner: self.inner.clone(), tree, signer: self.signer.clone() };
+        let done = work(&copy).and_then(|done| Ok((done, copy.tree.made_since(first)?)));
+        held.end();
+        let (done, entries) = done?;
+        if !entries.is_empty() {
+            self.inner.check_open()?;
+            self.tree.take_in(&entries)?;
+            self.tree.shared.backend.flush()?;
+        }
+        Ok(done)
+    }
+
     /// The same as [`Database::new_transaction`].
     ///
     /// # Errors
@@ -220,7 +265,7 @@ impl Database {
             Error::new(ErrorKind::Unsupported, "exporting the store", store, reason)
         })?;
         let rows = crate::engine::rows::StoreRows {
-            snapshot: self.inner.backend.snapshot()?,
+            snapshot: self.tree.shared.backend.snapshot()?,
             keys: self.tree.keys,
             store: number,
         };
@@ -405,7 +450,7 @@ impl Database {
     fn change_rights(&self, op: RightsOp) -> Result<Id> {
         self.inner.check_open()?;
         let id = self.commit(&[], Some(&op), None, None)?;
-        self.inner.backend.flush()?;
+        self.tree.shared.backend.flush()?;
         Ok(id)
     }
 

@@ -106,7 +106,7 @@ impl Transaction {
         let staged = self.shared.take()?;
         let base = self.shared.base.as_ref().map(Past::tips);
         let id = database.commit(&staged, None, expected, base)?;
-        database.inner.backend.flush()?;
+        database.tree.shared.backend.flush()?;
         Ok(id)
     }
 }
@@ -192,7 +192,7 @@ impl Shared {
         if let Some(snapshot) = self.snapshot.get() {
             return Ok(snapshot.clone());
         }
-        let fresh = self.database.inner.backend.snapshot()?;
+        let fresh = self.database.tree.shared.backend.snapshot()?;
         Ok(self.snapshot.get_or_init(|| fresh).clone())
     }
 

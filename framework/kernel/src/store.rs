@@ -150,13 +150,19 @@ impl RowReader for RowOverlay<'_> {
             }
             _ => scan.clone(),
         };
-        let changed: Vec<(&Bytes, &Option<Bytes>)> = self
-            .changes
-            .range((in_table(table, &covered), Bound::Unbounded))
-            .take_while(|((of, _), _)| *of == table)
-            .map(|((_, key), value)| (key, value))
-            .take_while(|(key, _)| covered.contains(key))
-            .collect();
+        let range = self.changes.range((start_in(table, &covered.start), end_in(table, &covered.end)));
+        let changed = range.map(|((_, key), value)| (key, value));
+        // Behind one row more than are wanted, no change can show on this page.
+        let mut wanted = scan.page_rows() + 1;
+        let enough = |(_, value): &(&Bytes, &Option<Bytes>)| {
+            let more = wanted > 0;
+            wanted = wanted.saturating_sub(usize::from(value.is_some()));
+            more
+        };
+        let changed: Vec<(&Bytes, &Option<Bytes>)> = match scan.direction {
+            Direction::Forward => changed.take_while(enough).collect(),
+            Direction::Backward => changed.rev().take_while(enough).collect(),
+        };
         if changed.is_empty() {
             return Ok(page);
         }
@@ -191,11 +197,21 @@ impl RowReader for RowOverlay<'_> {
 }
 
 /// The lower end of a scan, among the changes of all tables.
-fn in_table(table: RowTable, scan: &Scan) -> Bound<(RowTable, Bytes)> {
-    match &scan.start {
+fn start_in(table: RowTable, start: &Bound<Bytes>) -> Bound<(RowTable, Bytes)> {
+    match start {
         Bound::Included(start) => Bound::Included((table, start.clone())),
         Bound::Excluded(start) => Bound::Excluded((table, start.clone())),
         Bound::Unbounded => Bound::Included((table, Bytes::new())),
+    }
+}
+
+/// The upper end.
+fn end_in(table: RowTable, end: &Bound<Bytes>) -> Bound<(RowTable, Bytes)> {
+    match (end, table) {
+        (Bound::Included(end), _) => Bound::Included((table, end.clone())),
+        (Bound::Excluded(end), _) => Bound::Excluded((table, end.clone())),
+        (Bound::Unbounded, RowTable::State) => Bound::Excluded((RowTable::Losing, Bytes::new())),
+        (Bound::Unbounded, RowTable::Losing) => Bound::Unbounded,
     }
 }
 

@@ -71,12 +71,16 @@ impl Tree {
                 done => return done,
             }
         }
-        Err(Error::new(
+        Err(self.crowded_out())
+    }
+
+    pub(super) fn crowded_out(&self) -> Error {
+        Error::new(
             ErrorKind::Conflict,
             "committing to",
             format_args!("the database {}", self.id.short()),
             "other processes kept writing to it",
-        ))
+        )
     }
 
     pub(super) fn payloads(

@@ -8,14 +8,14 @@ use eidetica_auth_keys::KEEP_MAX;
 use eidetica_kernel::auth::{Deed, RightsOp};
 use eidetica_kernel::backend::Scan;
 use eidetica_kernel::entry::{RIGHTS_STORE, payload_hash, signature_message};
-use eidetica_kernel::{Envelope, ErrorKind, Id, Result, SignatureBatch, SignedEntry, Timestamp};
+use eidetica_kernel::{Envelope, Error, ErrorKind, Id, Result, SignatureBatch, SignedEntry, Timestamp};
 
 use super::layout::Arrival;
 use super::read;
 use super::records::encode;
 use super::rights::{Chain, Frontier, Judged};
 use super::stage::Stage;
-use super::tree::{Core, Tree};
+use super::tree::{Core, Tree, denied};
 
 /// Entries that go into one batch at most.
 const BATCH_ENTRIES_MAX: usize = 1_024;
@@ -111,6 +111,53 @@ impl Tree {
             }
         }
         Ok(report)
+    }
+
+    /// Takes in entries that were made here, each after the ones it follows: all of them in one batch, or none.
+    pub(crate) fn take_in(&self, entries: &[Incoming]) -> Result<()> {
+        let mut core = self.core.lock();
+        self.finish_reevaluation(&mut core)?;
+        for _ in 0..CONFLICTS_MAX {
+            match self.take_in_once(&mut core, entries) {
+                Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
+                done => return done,
+            }
+        }
+        Err(self.crowded_out())
+    }
+
+    fn take_in_once(&self, core: &mut Core, entries: &[Incoming]) -> Result<()> {
+        let mut stage = Stage::new(self, core);
+        for incoming in entries {
+            match self.judge(&mut stage, incoming)? {
+                Verdict::Admit { counts: true, op: None } => {
+                    stage.add(&incoming.entry, &incoming.payloads, true, true, None, true)?;
+                }
+                Verdict::Admit { op: Some(_), .. } => {
+                    return Err(Error::new(
+                        ErrorKind::InvalidInput,
+                        "committing to",
+                        format_args!("the database {}", self.id.short()),
+                        "rights were changed together with other things",
+                    )
+                    .hint("grant and revoke outside of the step"));
+                }
+                Verdict::Admit { .. } => {
+                    let reason = format!("the rights of {} were revoked", incoming.entry.header().author);
+                    return Err(denied("committing to", &self.id, reason));
+                }
+                Verdict::Refuse(reason) => return Err(denied("committing to", &self.id, reason)),
+                Verdict::Known | Verdict::Wait(_) | Verdict::NotBefore(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Bug,
+                        "committing to",
+                        format_args!("the database {}", self.id.short()),
+                        "an entry that was made here can't be taken in",
+                    ));
+                }
+            }
+        }
+        self.finish(stage, None)
     }
 
     /// Entries of this tree whose copies are right: payloads hash to what the header says, and an id is authentic when its

@@ -4,6 +4,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod derive;
+pub(crate) mod held;
 pub(crate) mod ingest;
 pub(crate) mod layout;
 mod parents;

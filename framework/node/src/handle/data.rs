@@ -142,13 +142,16 @@ impl Job {
             entries = 1;
         } else {
             let mut import = Import::new(root);
-            while !import.is_done() {
-                let transaction = database.new_transaction()?;
-                import.stage(&transaction.get_store::<DocStore>(store)?)?;
-                last = transaction.commit()?.to_string();
-                entries += 1;
-                self.progress("writing", entries, None, "entries");
-            }
+            database.atomically(|database| {
+                while !import.is_done() {
+                    let transaction = database.new_transaction()?;
+                    import.stage(&transaction.get_store::<DocStore>(store)?)?;
+                    last = transaction.commit()?.to_string();
+                    entries += 1;
+                    self.progress("writing", entries, None, "entries");
+                }
+                Ok(())
+            })?;
         }
         Ok(Reply::new(object!({ "bytes": bytes.get(), "entries": entries, "entry": last }), ""))
     }

@@ -263,7 +263,8 @@ impl Staged {
         }
         self.path_bytes = path_bytes;
         self.elements = change.next_element;
-        self.runs.append(&mut change.runs);
+        // Not `append`, which builds the whole map anew: with a run per list, that is each element for every other.
+        self.runs.extend(change.runs);
         Ok(())
     }
 
