@@ -129,7 +129,7 @@ fn who_has_read_enough_of_an_answer_ends_it_without_an_error() {
     with_and_without_a_node(|home| {
         home.ok(&["db", "create", "notes"]);
         // More than pipes hold, so that writing goes on once the reader has gone.
-        let document = json!((0..100_000).collect::<Vec<_>>()).to_string();
+        let document = json!(vec!["x".repeat(1_000); 500]).to_string();
         home.run_with_input(&["import", "notes", "store", "-"], &document).ok();
         for args in
             [&["export", "notes", "store"][..], &["get", "notes", "store"], &["--json", "export", "notes"]]
@@ -140,7 +140,7 @@ fn who_has_read_enough_of_an_answer_ends_it_without_an_error() {
             let done = crate::support::done(child);
             assert_eq!((done.code, &done.err[..]), (Some(0), ""), "{args:?}");
         }
-        assert_eq!(home.ok(&["get", "notes", "store", "99999"]), "99999");
+        assert!(home.ok(&["get", "notes", "store", "499"]).starts_with("\"xx"));
     });
 }
 
