@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eidetica_kernel::Address;
 use eidetica_kernel::options::OptionFault;
 use eidetica_kernel::registry::{
     AuthFactory, BackendFactory, Descriptor, OpenContext, Plugin, Registry, SchedulerFactory, StoreFactory,
@@ -97,6 +98,11 @@ pub(crate) fn choose(reader: &mut Reader, registry: &Registry) -> Option<Chosen>
     for (path, message) in node.iter().flat_map(Node::faults) {
         reader.unfit(join("node", &path), message);
     }
+    if let Some(listen) = node.as_ref().and_then(|node| node.listen.as_deref())
+        && !listen.trim().is_empty()
+    {
+        listening(reader, registry, &transports, listen);
+    }
     let peers = peers(reader);
     Some(Chosen {
         backend: backend?,
@@ -108,6 +114,36 @@ pub(crate) fn choose(reader: &mut Reader, registry: &Registry) -> Option<Chosen>
         peers,
         node: node?,
     })
+}
+
+/// Checks the node's address with the transports that will listen there: as each would its own option `listen`.
+fn listening(
+    reader: &mut Reader,
+    registry: &Registry,
+    transports: &[(&'static str, Box<dyn TransportFactory>)],
+    listen: &str,
+) {
+    for (name, _) in transports.iter().filter(|(_, transport)| transport.capabilities().binds) {
+        // A text with the transport's name in front is for that transport alone.
+        let own = match listen.parse::<Address>() {
+            Ok(typed) if typed.transport_type == *name => typed.address,
+            _ => listen.to_owned(),
+        };
+        let mut options = reader.table(&format!("transport.{name}"));
+        options.insert("listen".to_owned(), Value::from(own.clone()));
+        let options = Value::from(options);
+        let Ok(descriptor) = registry.transport(name) else { continue };
+        // Other options that are wrong were told already; a transport without this one says so only once it is opened.
+        let Ok(transport) = (descriptor.parse)(&mut <dyn erased_serde::Deserializer<'_>>::erase(&options))
+        else {
+            continue;
+        };
+        if transport.listen_address().as_ref() == Some(&own) {
+            for fault in transport.validate().into_iter().filter(|fault| fault.path == "listen") {
+                reader.unfit("node.listen", fault.message);
+            }
+        }
+    }
 }
 
 fn section<T: serde::de::DeserializeOwned>(reader: &mut Reader, key: &str) -> Option<T> {

@@ -167,6 +167,24 @@ fn each_layer_beats_the_one_below_whatever_the_profile() {
 }
 
 #[test]
+fn the_nodes_address_is_checked_by_the_transports_that_listen_there() {
+    for (listen, transports) in
+        [("nonsense", "http"), ("http:nonsense", "http"), ("nonsense", "http\", \"memory")]
+    {
+        let text = format!("[default.node]\nlisten='{listen}'\n[default.transport]\nuse=[\"{transports}\"]");
+        assert_eq!(plain(&text).unwrap_err(), ["node.listen (node.toml [default]): must end with a port"]);
+    }
+    let unasked = "[default.node]\nlisten='nonsense'\n[default.transport]\nuse=[\"memory\"]";
+    plain(unasked).unwrap();
+    let flagged = load("", |sources| {
+        let (flag, key, value) = ("--listen".into(), "node.listen".into(), "nonsense".into());
+        sources.flags.push(Flag { flag, key, value });
+    });
+    assert_eq!(flagged.unwrap_err(), ["node.listen (flag --listen): must end with a port"]);
+    plain("[default.node]\nlisten='http:127.0.0.1:0'").unwrap();
+}
+
+#[test]
 fn the_environment_splits_at_two_underscores_only() {
     let config = load("", env("EIDETICA_SCHEDULER__STANDARD__INTERVAL_SECONDS", "7")).unwrap();
     let key = "scheduler.standard.interval_seconds";

@@ -100,6 +100,12 @@ struct Http {
 }
 
 impl TransportFactory for Http {
+    fn validate(&self) -> Vec<OptionFault> {
+        let portless =
+            self.listen.as_ref().is_some_and(|listen| !listen.ends_with(|c: char| c.is_ascii_digit()));
+        portless.then(|| OptionFault::new("listen", "must end with a port")).into_iter().collect()
+    }
+
     fn capabilities(&self) -> TransportCapabilities {
         TransportCapabilities::default().binds()
     }

@@ -84,7 +84,7 @@ pub(crate) async fn ask(global: &Global, command: Asking, output: Output) -> Res
                 shown = reply.text;
                 written
             }
-            Err(failure) => Err(failure),
+            Err(failure) => Err(named(failure, document.as_deref())),
         };
         if !watch || answered.is_err() {
             asking.close()?;
@@ -92,6 +92,17 @@ pub(crate) async fn ask(global: &Global, command: Asking, output: Output) -> Res
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
+}
+
+/// A failure with the document that it lies in.
+fn named(failure: Failure, document: Option<&Path>) -> Failure {
+    let Some(path) = document.filter(|_| failure.in_json) else { return failure };
+    let reason = failure.message.trim_start_matches("reading JSON: ");
+    let message = match path.to_str() {
+        Some("-") => format!("reading standard input: {reason}"),
+        _ => format!("reading {}: {reason}", path.display()),
+    };
+    Failure { message, ..failure }
 }
 
 /// The folder, and the node on it that this process opened for the command.
@@ -190,7 +201,7 @@ impl Session {
                         .as_mut()
                         .and_then(|failed: &mut mpsc::Receiver<io::Error>| failed.try_recv().ok());
                     return Err(match failed {
-                        Some(error) => Failure::failed(format_args!("reading the document: {error}")),
+                        Some(error) => Failure { in_json: true, ..Failure::failed(error) },
                         None => failure,
                     });
                 }

@@ -30,11 +30,17 @@ pub(crate) struct Failure {
     /// The same command with the user's password may succeed.
     #[serde(default)]
     pub(crate) wants_password: bool,
+    /// It lies in what was read as JSON; who knows where that came from says so.
+    #[serde(default)]
+    pub(crate) in_json: bool,
+    /// Nobody reads the answer any more, as behind `| head`.
+    #[serde(skip)]
+    pub(crate) unread: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), wants_password: false }
+        Self { exit, message: message.to_string(), wants_password: false, in_json: false, unread: false }
     }
 
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
@@ -54,7 +60,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(exit(&error), &error)
+        Self { in_json: error.operation() == "reading JSON", ..Self::new(exit(&error), &error) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is written for the caller: answers to stdout; errors, progress and the log to stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -38,7 +38,10 @@ impl Output {
     pub(crate) fn piece(self, text: &str) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| Failure::failed(format_args!("writing the answer: {error}")))
+        written.map_err(|error| Failure {
+            unread: error.kind() == ErrorKind::BrokenPipe,
+            ..Failure::failed(format_args!("writing the answer: {error}"))
+        })
     }
 
     /// Writes an error to stderr; with `--json` as `{"error":{"code":…,"message":…}}`.

@@ -172,6 +172,21 @@ pub(crate) enum What {
     },
 }
 
+impl What {
+    /// The store whose document it is about.
+    pub(crate) fn store(&self) -> Option<&str> {
+        match self {
+            Self::Set { store, .. }
+            | Self::Get { store, .. }
+            | Self::Delete { store, .. }
+            | Self::Append { store, .. }
+            | Self::Import { store, .. } => Some(store),
+            Self::Export { store, .. } => store.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// What comes back: any number of the first three, then one of the last two.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use eidetica::{Database, Error};
+use eidetica_kernel::entry::RIGHTS_STORE;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -54,6 +55,12 @@ impl Job {
     fn run(&self, what: What, input: Box<dyn Read + Send>) -> Result<Reply, Failure> {
         // Whoever says who they are has to be it, also where a command would do without.
         let _user = self.user.is_some().then(|| self.acting()).transpose()?;
+        if what.store() == Some(RIGHTS_STORE) {
+            return Err(Failure::usage(
+                "store _rights holds who may do what: see it with `eidetica db show DB`, change it with `eidetica grant` \
+                 and `eidetica revoke`",
+            ));
+        }
         match what {
             What::DbCreate { name, allow_duplicate } => self.create_database(&name, allow_duplicate),
             What::DbList => self.list_databases(),

@@ -1,5 +1,8 @@
 //! Values and documents, with a running node and without.
 
+use std::io::Read;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::support::Home;
@@ -122,6 +125,26 @@ fn a_document_larger_than_an_entry_comes_back() {
 }
 
 #[test]
+fn who_has_read_enough_of_an_answer_ends_it_without_an_error() {
+    with_and_without_a_node(|home| {
+        home.ok(&["db", "create", "notes"]);
+        // More than pipes hold, so that writing goes on once the reader has gone.
+        let document = json!(vec!["x".repeat(1_000); 500]).to_string();
+        home.run_with_input(&["import", "notes", "store", "-"], &document).ok();
+        for args in
+            [&["export", "notes", "store"][..], &["get", "notes", "store"], &["--json", "export", "notes"]]
+        {
+            let mut child = home.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut begun = [0; 3];
+            child.stdout.take().unwrap().read_exact(&mut begun).unwrap();
+            let done = crate::support::done(child);
+            assert_eq!((done.code, &done.err[..]), (Some(0), ""), "{args:?}");
+        }
+        assert!(home.ok(&["get", "notes", "store", "499"]).starts_with("\"xx"));
+    });
+}
+
+#[test]
 fn newline_delimited_json_is_a_list() {
     with_and_without_a_node(|home| {
         home.ok(&["db", "create", "notes"]);
@@ -151,10 +174,13 @@ fn a_malformed_document_is_refused_where_it_is_wrong_and_changes_nothing() {
             let said = home.run(&["import", "notes", "store", &file]).fails(1);
             let place = format!("line {line}, column {column}");
             assert!(said.contains(&place), "{document}: {said} isn't at {place}");
+            assert!(said.starts_with(&format!("error: reading {file}: ")), "{said}");
         }
+        let said = home.run_with_input(&["import", "notes", "store", "-"], "[1,").fails(1);
+        assert!(said.starts_with("error: reading standard input: it ends"), "{said}");
         let file = home.file("wrong.ndjson", "{\"a\": 1}\n{\"a\"}\n");
         let said = home.run(&["import", "notes", "store", &file]).fails(1);
-        assert!(said.contains("line 2"), "{said}");
+        assert!(said.contains("wrong.ndjson") && said.contains("line 2"), "{said}");
         let said = home.run(&["set", "notes", "store", "kept", "tru"]).fails(1);
         assert!(said.contains("line 1"), "{said}");
         home.run(&["import", "notes", "store", "/nowhere/at/all.json"]).fails(1);
@@ -185,9 +211,7 @@ fn databases_go_by_name_id_and_unique_beginnings() {
 fn users_with_passwords_act_by_them() {
     with_and_without_a_node(|home| {
         let with = |password: &str, args: &[&str]| {
-            crate::support::finish(
-                home.command(args).env("EIDETICA_PASSWORD", password).stdin(std::process::Stdio::null()),
-            )
+            crate::support::finish(home.command(args).env("EIDETICA_PASSWORD", password).stdin(Stdio::null()))
         };
         with("secret", &["user", "add", "bob"]).ok();
         assert_eq!(home.ok(&["user", "list"]), "bob\nnode");
@@ -223,8 +247,20 @@ fn rights_are_given_taken_and_explained() {
     assert!(shown.contains(&format!("{key} write, seniority 200, stores tasks")), "{shown}");
     home.ok(&["revoke", "notes", &key]);
     assert!(home.ok(&["db", "show", "notes"]).contains(&format!("{key} revoked")));
-    let said = home.run(&["get", "notes", "_rights"]).fails(1);
-    assert!(said.contains("permissions") && !said.contains("linked"), "{said}");
+    let file = home.file("rights.json", "{}");
+    for args in [
+        &["get", "notes", "_rights"][..],
+        &["export", "notes", "_rights"],
+        &["set", "notes", "_rights", "a", "1"],
+        &["append", "notes", "_rights", "a", "1"],
+        &["delete", "notes", "_rights", "a"],
+        &["import", "notes", "_rights", &file],
+    ] {
+        let said = home.run(args).fails(2);
+        for command in ["`eidetica db show DB`", "`eidetica grant`", "`eidetica revoke`"] {
+            assert!(said.contains(command) && !said.contains("()"), "{args:?}: {said}");
+        }
+    }
     let entry = home.json(&["set", "notes", "tasks", "a", "1"])["entry"].as_str().unwrap().to_owned();
     let why = home.json(&["why", "notes", &entry[..20]]);
     assert_eq!((&why["entry"], &why["counts"]), (&json!(entry), &json!(true)));

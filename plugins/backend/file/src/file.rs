@@ -299,3 +299,91 @@ impl Watch for CommitWatch {
         std::mem::replace(&mut self.seen, now) != now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A disk of which the test says how much is free and how late it is.
+    #[derive(Clone)]
+    struct Disk {
+        free: Arc<AtomicU64>,
+        looks: Arc<AtomicU64>,
+        now: Arc<Mutex<Instant>>,
+    }
+
+    impl Disk {
+        fn with_free(free: u64) -> Self {
+            let now = Arc::new(Mutex::new(Instant::now()));
+            Self { free: Arc::new(AtomicU64::new(free)), looks: Arc::default(), now }
+        }
+
+        fn space(&self) -> Space {
+            let (disk, clock) = (self.clone(), self.now.clone());
+            Space::with(
+                move |_| {
+                    disk.looks.fetch_add(1, Ordering::Relaxed);
+                    Ok(disk.free.load(Ordering::Relaxed))
+                },
+                move || *clock.lock(),
+            )
+        }
+
+        fn pass(&self, time: Duration) {
+            *self.now.lock() += time;
+        }
+    }
+
+    fn put(backend: &File, key: &str, value: &[u8]) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(key.to_owned(), value.to_vec());
+        backend.commit(batch)
+    }
+
+    #[test]
+    fn a_disk_that_others_fill_refuses_commits_until_there_is_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = File::open(folder.path()).unwrap();
+        let disk = Disk::with_free(1_000 * MIB);
+        *backend.shared.writing.lock() = disk.space();
+        put(&backend, "a", b"1").unwrap();
+        disk.free.store(100 * MIB, Ordering::Relaxed);
+        disk.pass(Duration::from_millis(50));
+        for _ in 0..2 {
+            let error = put(&backend, "b", b"1").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Full);
+            assert!(error.to_string().contains("make room on the disk"), "{error}");
+        }
+        backend.flush().unwrap();
+        let mut forget = Batch::new();
+        forget.delete("a");
+        backend.commit(forget).unwrap();
+        disk.free.store(1_000 * MIB, Ordering::Relaxed);
+        put(&backend, "b", b"1").unwrap();
+        backend.flush().unwrap();
+        assert!(backend.get(b"a").unwrap().is_none() && backend.get(b"b").unwrap().is_some());
+    }
+
+    #[test]
+    fn commits_in_quick_succession_share_a_look_at_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = File::open(folder.path()).unwrap();
+        let disk = Disk::with_free(1_000 * MIB);
+        *backend.shared.writing.lock() = disk.space();
+        for at in 0..1_000 {
+            put(&backend, &at.to_string(), b"1").unwrap();
+        }
+        assert_eq!(disk.looks.load(Ordering::Relaxed), 1);
+        disk.pass(Duration::from_millis(50));
+        put(&backend, "later", b"1").unwrap();
+        assert_eq!(disk.looks.load(Ordering::Relaxed), 2);
+        for at in 0..9 {
+            put(&backend, &at.to_string(), &vec![0; MIB as usize]).unwrap();
+        }
+        assert_eq!(disk.looks.load(Ordering::Relaxed), 3, "8 MiB were written");
+    }
+}

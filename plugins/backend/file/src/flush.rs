@@ -3,6 +3,8 @@
 use eidetica_kernel::error::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
+use crate::failure::broken;
+
 /// Runs at most one flush at a time. Whoever arrives while one runs shares the next one, since the running one may have
 /// missed the caller's commits.
 #[derive(Default)]
@@ -79,8 +81,7 @@ impl Failed {
     fn error(&self) -> Error {
         let reason =
             format_args!("an earlier flush failed, and what reached the disk isn't known: {}", self.reason);
-        Error::new(self.kind, "flushing", &self.subject, reason)
-            .hint("close the backend, look after the disk, and open it again")
+        broken(self.kind, "flushing", &self.subject, reason)
     }
 }
 

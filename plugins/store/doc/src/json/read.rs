@@ -48,10 +48,10 @@ pub fn from_reader(reader: impl BufRead) -> Result<Value> {
     }
 }
 
-/// Reads JSON values that follow each other (newline-delimited JSON), one after the other.
+/// Reads JSON values one after the other, each on a line of its own (newline-delimited JSON); empty lines are passed over.
 ///
 /// # Errors
-/// Each item as [`from_str`]; the first error ends the iteration.
+/// Each item as [`from_str`], a value that goes on in the next line included; the first error ends the iteration.
 ///
 /// ```
 /// use eidetica_store_doc::json;
@@ -61,7 +61,7 @@ pub fn from_reader(reader: impl BufRead) -> Result<Value> {
 /// # Ok::<(), eidetica_kernel::Error>(())
 /// ```
 pub fn from_ndjson<R: BufRead>(reader: R) -> impl Iterator<Item = Result<Value>> {
-    let mut parser = Some(Parser::new(reader));
+    let mut parser = Some(Parser { by_line: true, ..Parser::new(reader) });
     std::iter::from_fn(move || {
         let mut reading = parser.take()?;
         let next = (|| {
@@ -94,11 +94,13 @@ struct Parser<R> {
     reader: R,
     line: u64,
     column: u64,
+    /// A value ends in the line that it begins in.
+    by_line: bool,
 }
 
 impl<R: BufRead> Parser<R> {
     fn new(reader: R) -> Self {
-        Self { reader, line: 1, column: 1 }
+        Self { reader, line: 1, column: 1, by_line: false }
     }
 
     /// Reads one value; its nesting is on the heap, bounded.
@@ -110,7 +112,7 @@ impl<R: BufRead> Parser<R> {
                 Some(b'{') => {
                     self.deeper(open.len())?;
                     self.advance();
-                    self.skip_space()?;
+                    self.skip_inside()?;
                     if self.peek()? == Some(b'}') {
                         self.advance();
                         Value::Map(Doc::new())
@@ -124,7 +126,7 @@ impl<R: BufRead> Parser<R> {
                 Some(b'[') => {
                     self.deeper(open.len())?;
                     self.advance();
-                    self.skip_space()?;
+                    self.skip_inside()?;
                     if self.peek()? == Some(b']') {
                         self.advance();
                         Value::List(Vec::new())
@@ -154,11 +156,11 @@ impl<R: BufRead> Parser<R> {
                         b']'
                     }
                 };
-                self.skip_space()?;
+                self.skip_inside()?;
                 match self.peek()? {
                     Some(b',') => {
                         self.advance();
-                        self.skip_space()?;
+                        self.skip_inside()?;
                         if let Some(Open::Map { doc, key }) = open.last_mut() {
                             *key = self.key(doc)?;
                         }
@@ -190,12 +192,12 @@ impl<R: BufRead> Parser<R> {
         if doc.contains(&key) {
             return Err(wrong_at(line, column, format_args!("the key {} is there twice", excerpt(&key, 80))));
         }
-        self.skip_space()?;
+        self.skip_inside()?;
         if self.peek()? != Some(b':') {
             return Err(self.wrong("expected :"));
         }
         self.advance();
-        self.skip_space()?;
+        self.skip_inside()?;
         Ok(key)
     }
 
@@ -344,6 +346,17 @@ impl<R: BufRead> Parser<R> {
         Ok(())
     }
 
+    /// Passes over the space within a map or list.
+    fn skip_inside(&mut self) -> Result<()> {
+        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek()? {
+            if byte == b'\n' && self.by_line {
+                return Err(self.wrong("the line ends within a map or list"));
+            }
+            self.advance();
+        }
+        Ok(())
+    }
+
     fn end_of_line(&mut self) -> Result<()> {
         while let Some(byte) = self.peek()? {
             match byte {
@@ -480,5 +493,30 @@ mod tests {
         assert!(lines.next().unwrap().is_ok());
         assert!(lines.next().unwrap().unwrap_err().to_string().contains("line 5, column 5"));
         assert!(lines.next().is_none());
+    }
+
+    #[test]
+    fn a_value_ends_in_the_line_that_it_begins_in() {
+        for (value, column) in [
+            ("{\"b\"\n:1}", 5),
+            ("{\n\"b\":1}", 2),
+            ("{\"b\":\n1}", 6),
+            ("{\"b\":1\n}", 7),
+            ("{\"b\":1,\n\"c\":2}", 8),
+            ("[\n]", 2),
+            ("[1\r\n,2]", 4),
+            ("[1, \n2]", 5),
+            ("[[1]\n]", 5),
+            ("\"b\n\"", 3),
+            ("-\n1", 2),
+            ("tr\nue", 3),
+        ] {
+            let text = format!("\n1\n{value}\n2\n");
+            let mut lines = from_ndjson(text.as_bytes());
+            assert_eq!(lines.next().unwrap().unwrap(), 1);
+            let said = lines.next().unwrap().unwrap_err().to_string();
+            assert!(said.ends_with(&format!("at line 3, column {column}")), "{value:?}: {said}");
+            assert!(lines.next().is_none());
+        }
     }
 }
