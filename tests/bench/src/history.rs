@@ -1,11 +1,14 @@
 //! Whether commits slow down as a database's history grows. The limit: the speed at its beginning.
 
+use std::sync::Arc;
+
 use eidetica::Database;
+use eidetica::backend::Backend;
 
 use crate::Result;
 use crate::measure::{Pairs, rate, timed};
 use crate::report::{Bar, Line};
-use crate::setup::{Node, commit, memory};
+use crate::setup::{Node, commit, held_bytes, memory};
 
 const COMMITS: f64 = 200_000.0;
 /// Parts of the first and of the last tenth that are measured in turns.
@@ -13,13 +16,15 @@ const TURNS: usize = 20;
 
 /// A database with its number of commits so far.
 struct Grown {
+    backend: Arc<dyn Backend>,
     database: Database,
     commits: usize,
 }
 
 impl Grown {
     fn new() -> Result<Self> {
-        let mut new = Self { database: Node::open(memory())?.database()?, commits: 0 };
+        let backend = memory();
+        let mut new = Self { database: Node::open(backend.clone())?.database()?, backend, commits: 0 };
         // Caches and the allocator warm up first.
         new.grow(1_000)?;
         Ok(new)
@@ -51,7 +56,9 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
     let last = pairs.medians();
     tenths.push(last.value);
     let tenths: Vec<String> = tenths.iter().map(|rate| format!("{rate:.0}")).collect();
+    let held = held_bytes(&*old.backend)? + held_bytes(&*young.backend)?;
     Ok(vec![
+        Line::peak_memory(held)?,
         Line::new("commits, last tenth", last.value, "/s")
             .limit_with_ratio("first tenth, in turns", last.limit, last.ratio)
             .bar(Bar::RatioAtLeast(0.9))

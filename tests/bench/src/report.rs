@@ -57,6 +57,15 @@ impl Line {
     }
 
     /// In the same unit as the figure; the ratio is their quotient.
+    /// The most memory that this process has held, beside the keys and values that it holds now.
+    pub(crate) fn peak_memory(held_bytes: u64) -> crate::Result<Self> {
+        let peak = crate::measure::peak_kib()? as f64 * 1_024.0 / 1e6;
+        let held = held_bytes as f64 / 1e6;
+        Ok(Self::new("peak resident memory", peak, "MB")
+            .limit("MB of keys and values", held)
+            .note("lower is better"))
+    }
+
     pub(crate) fn limit(self, what: impl Into<String>, value: f64) -> Self {
         let ratio = self.value / value;
         self.limit_with_ratio(what, value, ratio)

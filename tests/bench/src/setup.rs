@@ -9,7 +9,9 @@ use eidetica::backend::{Backend, InMemory};
 use eidetica::crdt::Doc;
 use eidetica::store::DocStore;
 use eidetica::{Database, Instance, User};
-use eidetica_kernel::backend::{BackendCapabilities, Batch, Page, Scan, Snapshot, Watch, Write};
+use eidetica_kernel::backend::{
+    BackendCapabilities, Batch, Page, Scan, Snapshot, Watch, Write, for_each_row,
+};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
@@ -54,6 +56,20 @@ impl Node {
 
 pub(crate) fn memory() -> Arc<dyn Backend> {
     Arc::new(InMemory::new())
+}
+
+/// Bytes of the keys and values that a backend holds.
+pub(crate) fn held_bytes(backend: &dyn Backend) -> Result<u64> {
+    let mut bytes = 0;
+    for_each_row(
+        Scan::all(),
+        |scan| backend.scan(scan),
+        |(key, value)| {
+            bytes += (key.len() + value.len()) as u64;
+            Ok(())
+        },
+    )?;
+    Ok(bytes)
 }
 
 /// The `n`-th key; all have the same length.

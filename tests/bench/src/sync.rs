@@ -10,7 +10,7 @@ use eidetica_kernel::{SecretKey, SignatureBatch};
 use crate::Result;
 use crate::measure::{median, rate, timed};
 use crate::report::{Bar, Line};
-use crate::setup::{Node, Observed, STORE, commit, key, memory};
+use crate::setup::{Node, Observed, STORE, commit, held_bytes, key, memory};
 
 const ENTRIES: f64 = 20_000.0;
 const ROUNDS: usize = 3;
@@ -18,10 +18,12 @@ const SIGNATURES: usize = 256;
 
 pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
     let entries = (ENTRIES * scale) as usize;
-    let a = Node::serving(memory())?;
+    let backend_of_a = memory();
+    let a = Node::serving(backend_of_a.clone())?;
     let here = a.database()?;
     timed(entries, |n| commit(&here, n))?;
     let (mut rates, mut stored, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+    let mut held = 0;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     for _ in 0..ROUNDS {
         let backend = Observed::new(memory());
@@ -38,8 +40,10 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
             return Err(format!("only {} entries came", there.entry_count()).into());
         }
         rates.push(rate(there.entry_count() as usize, took));
+        held = held_bytes(&*backend)?;
         b.instance.close()?;
     }
+    held += held_bytes(&*backend_of_a)?;
     a.instance.close()?;
     Ok(vec![
         Line::new("entries, first sync", median(&mut rates), "/s")
@@ -47,6 +51,7 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
             .bar(Bar::AtLeast(10_000.0))
             .note("from dialling to the end of the first exchange; above 1: an author's last entry vouches for the earlier ones"),
         Line::new("keys and values persisted", median(&mut stored), "MB/s"),
+        Line::peak_memory(held)?,
         Line::new("bytes on the loopback interface", median(&mut sent), "MB/s")
             .note("compressed, sealed, both directions; counts what others send there too"),
     ])
