@@ -58,10 +58,10 @@ pub(crate) fn run(scale: f64) -> Result<Vec<Line>> {
     let tenths: Vec<String> = tenths.iter().map(|rate| format!("{rate:.0}")).collect();
     let held = held_bytes(&*old.backend)? + held_bytes(&*young.backend)?;
     Ok(vec![
-        Line::peak_memory(held)?,
         Line::new("commits, last tenth", last.value, "/s")
             .limit_with_ratio("first tenth, in turns", last.limit, last.ratio)
             .bar(Bar::RatioAtLeast(0.9))
             .note(format!("all tenths: {}", tenths.join(" "))),
+        Line::peak_memory(held)?,
     ])
 }

@@ -56,7 +56,6 @@ impl Line {
         }
     }
 
-    /// In the same unit as the figure; the ratio is their quotient.
     /// The most memory that this process has held, beside the keys and values that it holds now.
     pub(crate) fn peak_memory(held_bytes: u64) -> crate::Result<Self> {
         let peak = crate::measure::peak_kib()? as f64 * 1_024.0 / 1e6;
@@ -66,6 +65,7 @@ impl Line {
             .note("lower is better"))
     }
 
+    /// In the same unit as the figure; the ratio is their quotient.
     pub(crate) fn limit(self, what: impl Into<String>, value: f64) -> Self {
         let ratio = self.value / value;
         self.limit_with_ratio(what, value, ratio)
