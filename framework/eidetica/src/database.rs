@@ -11,6 +11,7 @@ use eidetica_store_doc::{Doc, DocStore};
 
 use crate::engine::commit::StagedPayload;
 use crate::engine::derive::Verified;
+use crate::engine::held::Held;
 use crate::engine::read;
 use crate::engine::rows::NoRows;
 use crate::engine::tree::{Tree, denied};
@@ -34,6 +35,19 @@ pub struct Database {
     pub(crate) inner: Arc<Inner>,
     pub(crate) tree: Arc<Tree>,
     signer: Signer,
+}
+
+/// What several entries are made on; of no use once it is dropped.
+struct Step {
+    held: Held,
+    tree: Arc<Tree>,
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.held.end();
+        self.tree.end();
+    }
 }
 
 /// What one grantee holds in a database.
@@ -166,8 +180,8 @@ impl Database {
     /// it is given stays in memory until it returns, and is dropped if it fails.
     ///
     /// For what is too large for one entry. Each transaction sees what the earlier ones have committed. What others commit
-    /// meanwhile stands beside all of it, as on another replica; peers receive the entries one after the other. The database that
-    /// `work` is given is of no use afterwards.
+    /// meanwhile stands beside all of it, as on another replica (by the same key too, whose chain of entries forks then); peers
+    /// receive the entries one after the other. The database that `work` is given is of no use afterwards.
     ///
     /// ```
     /// # use eidetica::{Instance, backend::InMemory, crdt::Doc, store::DocStore};
@@ -190,15 +204,17 @@ impl Database {
     ///
     /// # Errors
     /// `work`'s; `is_permission_denied()` where the right to write was revoked meanwhile; [`ErrorKind::InvalidInput`] if rights were
-    /// changed in it; those of the backend. Nothing has been committed then.
+    /// changed in it; those of the backend. Nothing has been committed then, unless it is the backend's flush that failed: then the
+    /// entries show, and whether they survive a crash isn't known. Inside, `commit_if_unchanged` is refused.
     pub fn atomically<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.inner.check_open()?;
         let (held, tree) = self.tree.held()?;
         let first = tree.head().next_arrival;
         let copy = Self { inner: self.inner.clone(), tree, signer: self.signer.clone() };
-        let done = work(&copy).and_then(|done| Ok((done, copy.tree.made_since(first)?)));
-        held.end();
-        let (done, entries) = done?;
+        let step = Step { held, tree: copy.tree.clone() };
+        let done = work(&copy)?;
+        let entries = step.tree.made_since(first)?;
+        drop(step);
         if !entries.is_empty() {
             self.inner.check_open()?;
             self.tree.take_in(&entries)?;

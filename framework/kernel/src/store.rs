@@ -130,26 +130,43 @@ impl RowReader for RowOverlay<'_> {
     }
 
     fn scan(&self, table: RowTable, scan: &Scan) -> Result<Page> {
+        let mut scan = scan.clone();
+        loop {
+            match self.page(table, &scan)? {
+                Next::Page(page) => return Ok(page),
+                // Everything on the base's page was removed: the caller needs a last key to go on from, so read on here.
+                Next::After(last) => scan = scan.after(last),
+            }
+        }
+    }
+}
+
+/// What one page of the base comes to.
+enum Next {
+    Page(Page),
+    /// Nothing, and there is more behind this key.
+    After(Bytes),
+}
+
+impl RowOverlay<'_> {
+    fn page(&self, table: RowTable, scan: &Scan) -> Result<Next> {
         if scan.is_empty() {
-            return Ok(Page::default());
+            return Ok(Next::Page(Page::default()));
         }
         let mut page = self.base.scan(table, scan)?;
         if self.changes.is_empty() {
-            return Ok(page);
+            return Ok(Next::Page(page));
         }
         // Changes that lie in the part of the range which this page of the base covers.
-        let covered = match page.rows.last() {
-            Some((last, _)) if page.more => {
-                let mut covered = scan.clone();
-                let end = Bound::Included(last.clone());
-                match scan.direction {
-                    Direction::Forward => covered.end = end,
-                    Direction::Backward => covered.start = end,
-                }
-                covered
+        let mut covered = scan.clone();
+        let last = page.rows.last().filter(|_| page.more).map(|(last, _)| last.clone());
+        if let Some(last) = &last {
+            let end = Bound::Included(last.clone());
+            match scan.direction {
+                Direction::Forward => covered.end = end,
+                Direction::Backward => covered.start = end,
             }
-            _ => scan.clone(),
-        };
+        }
         let range = self.changes.range((start_in(table, &covered.start), end_in(table, &covered.end)));
         let changed = range.map(|((_, key), value)| (key, value));
         // Behind one row more than are wanted, no change can show on this page.
@@ -164,7 +181,7 @@ impl RowReader for RowOverlay<'_> {
             Direction::Backward => changed.rev().take_while(enough).collect(),
         };
         if changed.is_empty() {
-            return Ok(page);
+            return Ok(Next::Page(page));
         }
         let mut merged: BTreeMap<Bytes, Bytes> = page.rows.drain(..).collect();
         for (key, value) in changed {
@@ -182,17 +199,11 @@ impl RowReader for RowOverlay<'_> {
             rows.truncate(limit);
             page.more = true;
         }
-        if rows.is_empty() && page.more {
-            // Everything on this page was removed: the caller needs a last key to go on from, so read on here.
-            let next = match (covered.direction, covered.end, covered.start) {
-                (Direction::Forward, Bound::Included(last), _)
-                | (Direction::Backward, _, Bound::Included(last)) => scan.clone().after(last),
-                _ => return Ok(Page::default()),
-            };
-            return self.scan(table, &next);
+        if let (true, Some(last)) = (rows.is_empty(), last) {
+            return Ok(Next::After(last));
         }
         page.rows = rows;
-        Ok(page)
+        Ok(Next::Page(page))
     }
 }
 

@@ -11,6 +11,7 @@ use eidetica::store::DocStore;
 use eidetica::{Database, Error, Instance, Result, User};
 use eidetica_conformance::backend::{Counting, FaultyBackend};
 use eidetica_kernel::{Backend, ErrorKind};
+use eidetica_system_tests::seeded::VirtualTime;
 use eidetica_system_tests::state::assert_clean;
 
 const STORE: &str = "data";
@@ -138,6 +139,8 @@ fn nothing_shows_before_the_end_and_nothing_is_left_of_a_failure() {
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert!(database.get_store_viewer::<DocStore>(STORE).unwrap().get("c").unwrap_err().is_not_found());
     assert!(database.atomically(|_| Ok(5)).unwrap() == 5, "nothing to do is done");
+    let error = database.atomically(|inside| inside.new_transaction()?.commit_if_unchanged()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert_clean(database);
 }
 
@@ -186,4 +189,26 @@ fn rights_are_what_they_are_at_the_end() {
     assert!(error.unwrap_err().is_permission_denied());
     assert_eq!(root(database), before);
     assert_clean(database);
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_no_hindrance() {
+    let (time, backend) = (VirtualTime::new(), Arc::new(InMemory::new()));
+    let open = |skew_ms: i64| {
+        let context = time.context(skew_ms.unsigned_abs(), skew_ms);
+        Instance::builder().shared_backend(backend.clone()).context(context).open().unwrap()
+    };
+    let instance = open(3_600_000);
+    instance.create_user("user", None).unwrap();
+    let user = instance.login_user("user", None).unwrap();
+    let database = user.create_database(Doc::new(), user.get_default_key().unwrap()).unwrap();
+    set(&database, "before", 1).unwrap();
+    let id = *database.root_id();
+
+    let instance = open(0);
+    let database = instance.login_user("user", None).unwrap().open_database(id).unwrap();
+    set(&database, "plain", 2).unwrap();
+    database.atomically(|inside| set(inside, "step", 3)).unwrap();
+    assert_eq!(database.get_store_viewer::<DocStore>(STORE).unwrap().get("step").unwrap(), Value::from(3));
+    assert_clean(&database);
 }

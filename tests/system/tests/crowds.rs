@@ -153,6 +153,28 @@ fn tips_that_each_name_as_many_heads_as_an_entry_can_are_joined() -> Result<()> 
 }
 
 #[test]
+fn a_step_of_several_entries_is_possible_beside_crowds_of_rights_operations() -> Result<()> {
+    let (instance, user) = node()?;
+    let database = user.create_database(eidetica::crdt::Doc::new(), user.get_default_key()?)?;
+    let forker = key(5);
+    let from = database.grant(forker.public_key(), Permission::Write, 100)?;
+    let mut forge = Forge::new(&database);
+    for _ in 0..3 {
+        forge.crowd(&forker, from, 256);
+    }
+    forge.ingest(&instance);
+    database.atomically(|database| {
+        set(database, "a", 1)?;
+        set(database, "b", 2)
+    })?;
+    assert_eq!(get(&database, "b")?, eidetica::crdt::Value::from(2));
+    set(&database, "c", 3)?;
+    assert_eq!(database.tips().len(), 1, "the next entry joins what is concurrent");
+    assert_clean(&database);
+    Ok(())
+}
+
+#[test]
 fn whoever_forks_its_chain_three_hundred_times_can_be_revoked_and_its_longest_chains_stand() -> Result<()> {
     let (instance, user) = node()?;
     let (others, other) = node()?;

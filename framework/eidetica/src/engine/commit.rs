@@ -43,6 +43,15 @@ impl Tree {
         expected: Option<u64>,
         base: Option<&[Id]>,
     ) -> Result<Id> {
+        if self.is_held && expected.is_some() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "committing to",
+                format_args!("the database {}", self.id.short()),
+                "whether it is unchanged shows only at the end of the step",
+            )
+            .hint("use commit inside of a step, or commit_if_unchanged outside"));
+        }
         let mut core = self.core.lock();
         self.finish_reevaluation(&mut core)?;
         let mut payloads = self.payloads(&core, staged, op)?;
@@ -60,6 +69,8 @@ impl Tree {
             }
             let merged = match (op, base) {
                 (Some(RightsOp::Merge), _) | (_, Some(_)) => Ok(()),
+                // Only the first entry of a step follows what others made: as many of the tips as it has room for.
+                _ if self.is_held => Ok(()),
                 _ => self.merge_crowded_rights(&mut core, author),
             };
             match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op, base)) {

@@ -54,7 +54,8 @@ impl Tree {
             rng: shared.rng.clone(),
         };
         let policy = self.core.lock().rights.policy().clone();
-        let tree = Self::load(Arc::new(shared), self.id, self.keys.0, policy)?;
+        let mut tree = Self::load(Arc::new(shared), self.id, self.keys.0, policy)?;
+        tree.is_held = true;
         Ok((held, Arc::new(tree)))
     }
 
@@ -83,12 +84,22 @@ impl Held {
     /// Works on the rows; `seen` says after how many commits, where that matters.
     fn with<T>(&self, seen: Option<u64>, work: impl FnOnce(&mut RowOverlay<'_>) -> Result<T>) -> Result<T> {
         let mut changes = self.0.changes.lock();
-        let Some(changes) = &mut *changes else { return Err(over()) };
+        let changes = changes.as_mut().ok_or_else(over)?;
         if seen.is_some_and(|seen| seen != changes.commits) {
             let reason = "something was committed since it was taken";
             return Err(Error::new(ErrorKind::Expired, "reading", "a snapshot of held-back rows", reason));
         }
-        let mut rows = RowOverlay::with_changes(&self.0.base, std::mem::take(&mut changes.rows));
+        self.0.work(changes, work)
+    }
+}
+
+impl Rows {
+    fn work<T>(
+        &self,
+        changes: &mut Changes,
+        work: impl FnOnce(&mut RowOverlay<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut rows = RowOverlay::with_changes(&self.base, std::mem::take(&mut changes.rows));
         let done = work(&mut rows);
         changes.rows = rows.into_changes();
         done
@@ -125,7 +136,9 @@ impl Backend for Held {
     fn commit(&self, batch: Batch) -> Result<()> {
         batch.check_limits()?;
         let (preconditions, writes) = batch.into_parts();
-        self.with(None, |rows| {
+        let mut changes = self.0.changes.lock();
+        let changes = changes.as_mut().ok_or_else(over)?;
+        self.0.work(changes, |rows| {
             for expected in &preconditions {
                 if !expected.holds(rows.get(TABLE, expected.key())?.as_deref()) {
                     let key = KeyText(expected.key());
@@ -141,9 +154,7 @@ impl Backend for Held {
             }
             Ok(())
         })?;
-        if let Some(changes) = &mut *self.0.changes.lock() {
-            changes.commits += 1;
-        }
+        changes.commits += 1;
         Ok(())
     }
 
@@ -260,6 +271,25 @@ mod tests {
                 assert_eq!(rows(&held, &scan), rows(&plain, &scan), "round {round}: {scan:?}");
             }
         }
+    }
+
+    #[test]
+    fn any_number_of_removed_rows_is_read_past() {
+        let base = InMemory::new();
+        let mut batch = Batch::new();
+        for n in 0..50_000_u32 {
+            batch.put([&b"k"[..], &n.to_be_bytes()].concat(), "row");
+        }
+        base.commit(batch).unwrap();
+        let held = held(&base);
+        let mut batch = Batch::new();
+        for n in 1..50_000_u32 {
+            batch.delete([&b"k"[..], &n.to_be_bytes()].concat());
+        }
+        held.commit(batch).unwrap();
+        let page = held.scan(&Scan::all().backward().limit(1)).unwrap();
+        assert_eq!(page.rows.len(), 1);
+        assert_eq!(&page.rows[0].0[..], b"k\0\0\0\0");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Tree {
     fn take_in_once(&self, core: &mut Core, entries: &[Incoming]) -> Result<()> {
         let mut stage = Stage::new(self, core);
         for incoming in entries {
-            match self.judge(&mut stage, incoming)? {
+            match self.judge(&mut stage, incoming, true)? {
                 Verdict::Admit { counts: true, op: None } => {
                     stage.add(&incoming.entry, &incoming.payloads, true, true, None, true)?;
                 }
@@ -254,7 +254,7 @@ impl Tree {
                 break;
             }
             let id = incoming.entry.id();
-            match self.judge(&mut stage, &incoming)? {
+            match self.judge(&mut stage, &incoming, false)? {
                 Verdict::Admit { counts, op: node } => {
                     let rank = node.as_ref().and_then(|judged| judged.rank());
                     let arrival = stage.add(
@@ -315,8 +315,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Decides what becomes of one entry, from what is held and staged.
-    fn judge(&self, stage: &mut Stage<'_>, incoming: &Incoming) -> Result<Verdict> {
+    /// Decides what becomes of one entry, from what is held and staged. An `own` one may have any clock.
+    fn judge(&self, stage: &mut Stage<'_>, incoming: &Incoming, own: bool) -> Result<Verdict> {
         let entry = &incoming.entry;
         let header = entry.header();
         if stage.info(&entry.id())?.is_some() {
@@ -329,7 +329,9 @@ impl Tree {
             // It waits until a program that knows the tag opens the database.
             return Ok(Verdict::Wait(never(unknown.tag)));
         }
-        if let Some(time) = header.clock.not_before(self.shared.clock.wall()) {
+        if let Some(time) = header.clock.not_before(self.shared.clock.wall())
+            && !own
+        {
             return Ok(Verdict::NotBefore(time));
         }
         let mut parents = Vec::with_capacity(header.parents.len());

@@ -239,6 +239,8 @@ pub(crate) struct Tree {
     pub(crate) id: Id,
     pub(crate) keys: TreeKeys,
     pub(crate) core: Mutex<Core>,
+    /// It is a copy whose writes stay in memory.
+    pub(super) is_held: bool,
     /// The next arrival number: whoever watches it reads the arrival log up to there.
     changes: watch::Sender<Arrival>,
     /// Becomes `true` when the instance closes or the tree is removed.
@@ -253,6 +255,7 @@ impl Tree {
             id,
             keys: TreeKeys(number),
             core: Mutex::new(core),
+            is_held: false,
             changes,
             ended: watch::Sender::new(false),
         }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! lock      held with an advisory lock while the backend is open
+//! torn-*    what was cut off a journal that power had torn: nothing of it was confirmed; for people to look at
 //! rows/     fjall's files; made under the name rows.new and renamed when complete
 //! ```
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use eidetica_kernel::error::{Error, ErrorKind, Result};
@@ -15,6 +16,9 @@ use crate::failure::{corrupt, in_use, io_failure};
 use crate::torn::torn_at;
 
 const OPENING: &str = "opening";
+
+/// Bytes copied at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A folder held by this process; let go when dropped.
 pub(crate) struct Folder {
@@ -28,11 +32,8 @@ impl Folder {
         let path = std::path::absolute(path).map_err(|error| Error::io(OPENING, path.display(), error))?;
         make_private(&path)?;
         let lock_path = path.join("lock");
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
-        let lock = open.open(&lock_path).map_err(|error| Error::io(OPENING, lock_path.display(), error))?;
+        let lock =
+            private_file(&lock_path).map_err(|error| Error::io(OPENING, lock_path.display(), error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(in_use(OPENING, &path)),
@@ -101,7 +102,8 @@ impl Folder {
         check_entries(&rows.join("keyspaces"), keyspace)
     }
 
-    /// Ends the newest journal where it is [`torn`](crate::torn); `false` if it isn't.
+    /// Ends the newest journal where it is [`torn`](crate::torn), and keeps what it cuts off in a file beside it; `false` if it
+    /// isn't torn.
     pub(crate) fn cut_torn_journal(&self) -> Result<bool> {
         let rows = self.rows();
         let failed = |error| io_failure("looking at the newest journal of", &rows, error);
@@ -112,10 +114,14 @@ impl Folder {
             newest = newest.max(number.map(|number| (number, path)));
         }
         // The older ones were flushed before this one was begun.
-        let Some((_, journal)) = newest else { return Ok(false) };
+        let Some((number, journal)) = newest else { return Ok(false) };
         let Some(end) = torn_at(&journal).map_err(failed)? else { return Ok(false) };
         let cut = || {
-            let journal = OpenOptions::new().write(true).open(&journal)?;
+            let mut journal = OpenOptions::new().read(true).write(true).open(&journal)?;
+            journal.seek(SeekFrom::Start(end))?;
+            let kept = private_file(&self.path.join(format!("torn-{number}-{end}")))?;
+            copy_sparse(&mut journal, &kept)?;
+            kept.sync_all()?;
             journal.set_len(end)?;
             journal.sync_all()
         };
@@ -142,6 +148,37 @@ fn check_entries(folder: &Path, allowed: impl Fn(&str, bool) -> bool) -> Result<
         }
     }
     Ok(())
+}
+
+/// Copies what is left to read, but for zeros: most of a journal is room that was set aside.
+fn copy_sparse(from: &mut fs::File, mut to: &fs::File) -> io::Result<()> {
+    let (mut piece, zeros) = (Vec::new(), vec![0; PIECE_BYTES]);
+    let (mut at, mut end) = (0, 0);
+    to.set_len(0)?;
+    loop {
+        piece.clear();
+        at += io::Read::take(&mut *from, PIECE_BYTES as u64).read_to_end(&mut piece)? as u64;
+        if piece.is_empty() {
+            return to.set_len(end);
+        }
+        if piece != zeros[..piece.len()]
+            && let Some(last) = piece.iter().rposition(|byte| *byte != 0)
+        {
+            let begins = at - piece.len() as u64;
+            to.seek(SeekFrom::Start(begins))?;
+            to.write_all(&piece[..=last])?;
+            end = begins + last as u64 + 1;
+        }
+    }
+}
+
+/// Opens a file for the owner alone, and makes it where there is none.
+fn private_file(path: &Path) -> io::Result<fs::File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+    open.open(path)
 }
 
 fn make_private(path: &Path) -> Result<()> {

@@ -6,7 +6,7 @@
 //!
 //! A journal's room (64 MiB, sparse) is set aside when it is begun, so that a flush has no new length to write. Where power
 //! fails while a batch is on its way to the disk, opening drops that batch, whichever of its sectors are missing, and keeps what
-//! was flushed. A journal that was opened again grows instead: until the next one is begun, a flush takes about a third longer.
+//! was flushed; what is dropped though its end was there rests in a file `torn-*` beside `rows`. A journal that was opened again grows instead: until the next one is begun, a flush takes about a third longer.
 //!
 //! ```
 //! use eidetica_backend_file::File;

@@ -120,7 +120,7 @@ fn blocks_that_never_reached_the_disk_take_nothing_confirmed_along() {
     const UNCONFIRMED: usize = 6;
     for again in [false, true] {
         let before = write(again, CONFIRMED, UNCONFIRMED);
-        let mut lost = 0;
+        let (mut lost, mut kept) = (0, 0);
         for round in 0..ROUNDS {
             let mut chance = Chance(round as u64);
             let held = before.torn(UNITS[round % 2], &mut chance);
@@ -144,11 +144,18 @@ fn blocks_that_never_reached_the_disk_take_nothing_confirmed_along() {
             let held = found.iter().filter(|held| **held).count();
             assert!(held >= CONFIRMED, "round {round}: {held}");
             lost += CONFIRMED + UNCONFIRMED - held;
+            let names = fs::read_dir(crashed.path()).unwrap().map(|entry| entry.unwrap());
+            for torn in names.filter(|entry| entry.file_name().to_string_lossy().starts_with("torn-")) {
+                let bytes = torn.metadata().unwrap().len();
+                assert!((1..BYTES_MAX as u64).contains(&bytes), "what was cut off is kept: {bytes}");
+                kept += 1;
+            }
             // What comes next is kept too.
             backend.commit(batch(99)).unwrap();
             backend.close().unwrap();
             assert!(File::open(crashed.path()).unwrap().get(b"0099/b").unwrap().is_some());
         }
         assert!(lost > ROUNDS, "power fails in the middle of batches: {lost}");
+        assert!(kept > ROUNDS / 10, "sectors are missing inside of batches: {kept}");
     }
 }
