@@ -10,6 +10,7 @@ mod keyring;
 mod past;
 mod preferences;
 mod runtime;
+mod step;
 mod subscription;
 pub mod sync;
 #[cfg(feature = "testing")]

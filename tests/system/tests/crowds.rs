@@ -134,8 +134,8 @@ fn three_hundred_concurrent_rights_operations_stop_neither_an_admin_nor_a_writer
     Ok(())
 }
 
-#[test]
-fn tips_that_each_name_as_many_heads_as_an_entry_can_are_joined() -> Result<()> {
+/// A database with three tips that each name as many heads as an entry can.
+fn crowded() -> Result<(Instance, Database)> {
     let (instance, user) = node()?;
     let database = user.create_database(eidetica::crdt::Doc::new(), user.get_default_key()?)?;
     let forker = key(5);
@@ -146,6 +146,12 @@ fn tips_that_each_name_as_many_heads_as_an_entry_can_are_joined() -> Result<()> 
     }
     forge.ingest(&instance);
     assert_eq!(database.tips().len(), 3);
+    Ok((instance, database))
+}
+
+#[test]
+fn tips_that_each_name_as_many_heads_as_an_entry_can_are_joined() -> Result<()> {
+    let (_instance, database) = crowded()?;
     set(&database, "a", 1)?;
     assert_eq!(database.tips().len(), 1);
     assert_clean(&database);
@@ -154,15 +160,7 @@ fn tips_that_each_name_as_many_heads_as_an_entry_can_are_joined() -> Result<()> 
 
 #[test]
 fn a_step_of_several_entries_is_possible_beside_crowds_of_rights_operations() -> Result<()> {
-    let (instance, user) = node()?;
-    let database = user.create_database(eidetica::crdt::Doc::new(), user.get_default_key()?)?;
-    let forker = key(5);
-    let from = database.grant(forker.public_key(), Permission::Write, 100)?;
-    let mut forge = Forge::new(&database);
-    for _ in 0..3 {
-        forge.crowd(&forker, from, 256);
-    }
-    forge.ingest(&instance);
+    let (_instance, database) = crowded()?;
     database.atomically(|database| {
         set(database, "a", 1)?;
         set(database, "b", 2)
