@@ -49,9 +49,10 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// `work`'s; `is_permission_denied()` where the right to write was revoked meanwhile; [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if rights were
-    /// changed in it; those of the backend. Nothing has been committed then, unless it is the backend's flush that failed: then the
-    /// entries show, and whether they survive a crash isn't known. Inside, `commit_if_unchanged` is refused.
+    /// `work`'s; `is_permission_denied()` where the right to write was revoked meanwhile;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if rights were changed in it; those of the backend. Nothing has
+    /// been committed then, unless it is the backend's flush that failed: then the entries show, and whether they survive a crash
+    /// isn't known. Inside, `commit_if_unchanged` is refused.
     pub fn atomically<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.inner.check_open()?;
         let (held, tree) = self.tree.held()?;
