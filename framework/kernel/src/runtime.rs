@@ -54,6 +54,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Ends after `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Ends once [`monotonic`](Self::monotonic) has reached `moment`. A clock that jumps, as that of a simulation, implements it
+    /// without looking at the time first: what is left may have changed when it goes to sleep.
+    fn sleep_until(&self, moment: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(moment.saturating_sub(self.monotonic()))
+    }
 }
 
 /// Gives random bytes fit for keys.
@@ -85,5 +91,15 @@ pub struct Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Context")
+    }
+}
+
+impl Context {
+    /// Ends once the clock's monotonic time has reached `moment`; without one, never.
+    pub async fn sleep_until(&self, moment: Option<Duration>) {
+        match moment {
+            Some(moment) => self.clock.sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
     }
 }

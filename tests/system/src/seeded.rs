@@ -124,10 +124,13 @@ impl Clock for Skewed {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep_until(self.time.passed().saturating_add(duration))
+    }
+
+    fn sleep_until(&self, moment: Duration) -> BoxFuture<'static, ()> {
         let mut time = self.time.0.subscribe();
-        let end = self.time.passed().saturating_add(duration);
         Box::pin(async move {
-            if time.wait_for(|now| *now >= end).await.is_err() {
+            if time.wait_for(|now| *now >= moment).await.is_err() {
                 // Nobody is left who could let time pass.
                 std::future::pending().await
             }

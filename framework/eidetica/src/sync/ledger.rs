@@ -150,11 +150,16 @@ impl Ledger {
         self.writing = None;
     }
 
-    /// Writes down the rest; the last of it may still be under way at the end.
+    /// Writes down the rest. It is written when this ends, so that whoever sees the link gone finds it recorded.
     pub(super) async fn finish(&mut self) {
-        if self.writing.is_some() {
-            self.written().await;
+        loop {
+            if self.writing.is_some() {
+                self.written().await;
+            }
+            self.write();
+            if self.writing.is_none() {
+                return;
+            }
         }
-        self.write();
     }
 }

@@ -135,7 +135,6 @@ pub(crate) async fn run(
         }
         let closing = driver.closing.map(|(_, latest)| latest);
         let deadline = driver.mux.next_deadline().into_iter().chain(closing).min();
-        let deadline = deadline.map(|deadline| deadline.saturating_sub(now));
         tokio::select! {
             message = incoming.recv() => match message {
                 Some(Ok(message)) => {
@@ -175,7 +174,7 @@ pub(crate) async fn run(
                 Ok(permit) => if let Some(message) = driver.mux.next_message() { permit.send(message) },
                 Err(_) => break Ok(()),
             },
-            () = sleep(&context, deadline) => {
+            () = context.sleep_until(deadline) => {
                 if let Err(error) = driver.mux.on_tick(context.clock.monotonic()) {
                     break Err(error);
                 }
@@ -214,13 +213,6 @@ pub(crate) fn copy(error: &Error) -> Error {
     match error.sync_error() {
         Some(sync) => sync.clone().into(),
         None => Error::new(error.kind(), error.operation().to_owned(), error.subject(), error.reason()),
-    }
-}
-
-async fn sleep(context: &Context, duration: Option<Duration>) {
-    match duration {
-        Some(duration) => context.clock.sleep(duration).await,
-        None => std::future::pending().await,
     }
 }
 

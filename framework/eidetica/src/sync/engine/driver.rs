@@ -36,7 +36,6 @@ pub(super) async fn run_scheduler(
         FuturesUnordered::new();
     let mut wakeup: Option<Moment> = None;
     loop {
-        let wait = wakeup.map(|at| at.saturating_sub(context.clock.monotonic()));
         let event = tokio::select! {
             event = events.recv() => match event {
                 Some(event) => event,
@@ -46,10 +45,7 @@ pub(super) async fn run_scheduler(
                 Some(event) => event,
                 None => continue,
             },
-            () = async { match wait {
-                Some(wait) => context.clock.sleep(wait).await,
-                None => std::future::pending().await,
-            } } => Event::Tick,
+            () = context.sleep_until(wakeup) => Event::Tick,
         };
         let mut concerned = event.scope();
         let now = context.clock.monotonic();

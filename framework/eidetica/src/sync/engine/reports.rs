@@ -52,8 +52,8 @@ impl SyncEngine {
         self.announce();
     }
 
-    /// Writes down that an exchange failed before there was a link for it.
-    pub(super) fn record_unreached(&self, peer: &PublicKey, tree: &Id, error: &Error) {
+    /// Writes down that an exchange failed before there was a link for it. It is written when this ends.
+    pub(super) async fn record_unreached(&self, peer: &PublicKey, tree: &Id, error: &Error) {
         let now = self.context().clock.wall();
         let failed = HistoryRecord {
             tree: *tree,
@@ -66,11 +66,14 @@ impl SyncEngine {
         };
         let changes = BTreeMap::from([(*tree, Change { ended: vec![failed], ..Change::default() })]);
         let (peer, engine) = (*peer, self.me.clone());
-        self.runtime.detach_blocking(move || {
+        let written = self.runtime.blocking("recording a failed sync", move || {
             if let Some(engine) = engine.upgrade() {
                 engine.record(&peer, &changes);
             }
+            Ok(())
         });
+        // Fails only while the engine ends; what it records is told by `record` itself.
+        let _ = written.await;
     }
 }
 

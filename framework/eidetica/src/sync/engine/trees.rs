@@ -143,7 +143,7 @@ impl SyncEngine {
             Ok(link) => link,
             Err(error) => {
                 self.live.lock().entry((*peer, *tree)).or_default().attempts += 1;
-                self.record_unreached(peer, tree, &error);
+                self.record_unreached(peer, tree, &error).await;
                 return Err(error);
             }
         };
