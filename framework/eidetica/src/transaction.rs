@@ -127,7 +127,7 @@ impl std::fmt::Debug for Transaction {
 
 impl Shared {
     pub(crate) fn new(database: Database, writable: bool) -> Self {
-        let generation = database.tree.core.lock().head.generation;
+        let generation = database.tree.generation();
         Self {
             database,
             generation,

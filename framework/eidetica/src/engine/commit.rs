@@ -52,9 +52,9 @@ impl Tree {
             )
             .hint("use commit inside of a step, or commit_if_unchanged outside"));
         }
-        let mut core = self.core.lock();
+        let mut payloads = self.payloads(staged, op)?;
+        let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
-        let mut payloads = self.payloads(&core, staged, op)?;
         for _ in 0..CONFLICTS_MAX {
             if let Some(expected) = expected
                 && core.head.generation != expected
@@ -94,13 +94,7 @@ impl Tree {
         )
     }
 
-    pub(super) fn payloads(
-        &self,
-        core: &Core,
-        staged: &[StagedPayload],
-        op: Option<&RightsOp>,
-    ) -> Result<Payloads> {
-        let policy = core.rights.policy();
+    pub(super) fn payloads(&self, staged: &[StagedPayload], op: Option<&RightsOp>) -> Result<Payloads> {
         let mut list = Vec::with_capacity(staged.len() + 1);
         let mut add = |name: &str, kind: &str, version: u16, body: Bytes, read| -> Result<()> {
             let bytes = Envelope::plain(self.shared.rng.array(), version, body).encode()?;
@@ -118,7 +112,7 @@ impl Tree {
             add(&payload.name, &payload.kind, payload.version, payload.body.clone().into(), read)?;
         }
         if let Some(op) = op {
-            add(RIGHTS_STORE, policy.kind(), 1, policy.encode(op)?.into(), None)?;
+            add(RIGHTS_STORE, self.policy.kind(), 1, self.policy.encode(op)?.into(), None)?;
         }
         list.sort_by(|(a, ..), (b, ..)| (&a.name, &a.kind).cmp(&(&b.name, &b.kind)));
         let mut payloads = Payloads { stores: Vec::new(), bytes: Vec::new(), read: Vec::new() };

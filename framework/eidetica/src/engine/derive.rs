@@ -154,7 +154,7 @@ impl Tree {
         for ((name, kind), number) in rebuilt {
             self.rebuild_store(core, &name, &kind, number)?;
         }
-        self.announce(core.head.next_arrival);
+        self.announce(core);
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Tree {
 
     /// Derives every store's rows from the entries again.
     pub(crate) fn rebuild(&self) -> Result<()> {
-        let mut core = self.core.lock();
+        let mut core = self.lock();
         self.reevaluate(&mut core)?;
         let stores: Vec<((String, String), StoreNo)> =
             core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
@@ -257,9 +257,15 @@ impl Tree {
     }
 
     /// Re-checks every hash, signature and rule, and compares the rows with what the entries fold to.
+    ///
+    /// It goes through a snapshot: whoever writes meanwhile doesn't wait for it.
     pub(crate) fn verify(&self) -> Result<Verified> {
-        let mut core = self.core.lock();
-        let reader: Arc<dyn Snapshot> = self.shared.backend.snapshot()?;
+        let reader: Arc<dyn Snapshot> = {
+            let mut core = self.lock();
+            self.finish_reevaluation(&mut core)?;
+            self.shared.backend.snapshot()?
+        };
+        let mut core = Core::load(self.policy.clone(), &*reader, self.keys)?;
         let mut found = Verified::default();
         let mut known: HashMap<Id, Arrival> = HashMap::new();
         let chain = Chain::new(&*reader, self.keys);

@@ -53,8 +53,7 @@ impl Tree {
             clock: shared.clock.clone(),
             rng: shared.rng.clone(),
         };
-        let policy = self.core.lock().rights.policy().clone();
-        let mut tree = Self::load(Arc::new(shared), self.id, self.keys.0, policy)?;
+        let mut tree = Self::load(Arc::new(shared), self.id, self.keys.0, self.policy.clone())?;
         tree.is_held = true;
         Ok((held, Arc::new(tree)))
     }

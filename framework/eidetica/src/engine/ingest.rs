@@ -89,7 +89,7 @@ impl Tree {
     pub(crate) fn ingest(&self, entries: Vec<Incoming>) -> Result<Ingested> {
         let mut report = Ingested::default();
         let mut queue: VecDeque<Incoming> = self.authenticate(entries, &mut report).into();
-        let mut core = self.core.lock();
+        let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
         let mut conflicts = 0;
         while !queue.is_empty() {
@@ -115,7 +115,7 @@ impl Tree {
 
     /// Takes in entries that were made here, each after the ones it follows: all of them in one batch, or none.
     pub(crate) fn take_in(&self, entries: &[Incoming]) -> Result<()> {
-        let mut core = self.core.lock();
+        let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
         for _ in 0..CONFLICTS_MAX {
             match self.take_in_once(&mut core, entries) {
@@ -301,6 +301,7 @@ impl Tree {
         if reevaluate {
             // If the process dies between this write and the next, the mark makes the next load derive what counts.
             stage.mark_reevaluate();
+            self.unsettle();
         }
         let core = stage.write()?;
         core.rights.push(*judged);
@@ -402,7 +403,7 @@ impl Tree {
         at: usize,
     ) -> Result<std::result::Result<RightsOp, Verdict>> {
         let kind = &incoming.entry.header().stores[at].kind;
-        let policy = stage.core.rights.policy().kind();
+        let policy = self.policy.kind();
         if kind != policy {
             return Ok(Err(Verdict::Refuse(format!(
                 "its rights are of kind {kind}, the database's are {policy}"
@@ -497,7 +498,7 @@ impl Tree {
     /// somebody who forks its chain too often can still be revoked. What is only on the others is not kept.
     pub(crate) fn chain_heads(&self, author: &eidetica_kernel::PublicKey) -> Result<Vec<Id>> {
         let reader = &*self.shared.live;
-        let Some(number) = self.core.lock().author_no(reader, self.keys, author)? else {
+        let Some(number) = self.lock().author_no(reader, self.keys, author)? else {
             return Ok(Vec::new());
         };
         let mut heads = Vec::new();

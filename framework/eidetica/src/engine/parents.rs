@@ -43,7 +43,7 @@ impl Tree {
             if parents.rights.len() <= 1 || !parents.crowded && parents.rights.len() < MERGE_HEADS_MIN {
                 return Ok(());
             }
-            let payloads = self.payloads(core, &[], Some(&RightsOp::Merge))?;
+            let payloads = self.payloads(&[], Some(&RightsOp::Merge))?;
             match self.commit_once(core, author, &payloads, Some(&RightsOp::Merge), None) {
                 Ok(merge) if core.head.tips.iter().any(|tip| tip.id == merge) => {}
                 // It is void: so would the next ones be.

@@ -319,14 +319,16 @@ impl<'a> Stage<'a> {
         for (author, tip) in self.chain_tips {
             self.core.remember_chain_tip(author, tip);
         }
-        self.core.stores.extend(self.new_stores);
+        if !self.new_stores.is_empty() {
+            Arc::make_mut(&mut self.core.stores).extend(self.new_stores);
+        }
         for (number, staged) in self.stores {
             self.core.store_states.insert(number, staged.state);
         }
         for (id, info) in self.infos {
             self.core.remember(id, info);
         }
-        self.tree.announce(self.core.head.next_arrival);
+        self.tree.announce(self.core);
         Ok(self.core)
     }
 }

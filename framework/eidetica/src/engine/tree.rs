@@ -1,6 +1,7 @@
 //! One tree: its in-memory summary, loaded from the backend and kept under one lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use eidetica_kernel::backend::{Backend, Scan, Snapshot, for_each_row};
 use eidetica_kernel::runtime::{Clock, Rng};
 use eidetica_kernel::store::Store;
 use eidetica_kernel::{Error, HybridClock, Id, PublicKey, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::layout::{Arrival, AuthorNo, StoreNo, TreeKeys, TreeNo};
@@ -73,6 +74,9 @@ pub(crate) struct ChainTip {
     pub(crate) clock: HybridClock,
 }
 
+/// Numbers of stores, by their name and kind.
+pub(crate) type Stores = HashMap<(String, String), StoreNo>;
+
 /// The summary of a tree; a cache of the backend, and the place where its writers queue.
 pub(crate) struct Core {
     pub(crate) head: TreeHead,
@@ -81,7 +85,7 @@ pub(crate) struct Core {
     pub(crate) rights: Rights,
     pub(crate) waiting: Waiting,
     pub(crate) authors: HashMap<PublicKey, AuthorNo>,
-    pub(crate) stores: HashMap<(String, String), StoreNo>,
+    pub(crate) stores: Arc<Stores>,
     /// As the rows of the stores written to lately say; emptied whenever those change other than by a [`Stage`](super::stage::Stage).
     pub(super) store_states: HashMap<StoreNo, StoreState>,
     infos: HashMap<Id, Info>,
@@ -96,7 +100,7 @@ impl Core {
             rights: Rights::new(policy),
             waiting: Waiting::default(),
             authors: HashMap::new(),
-            stores: HashMap::new(),
+            stores: Arc::default(),
             store_states: HashMap::new(),
             infos: HashMap::new(),
             chain_tips: HashMap::new(),
@@ -108,16 +112,18 @@ impl Core {
             read::head(reader, keys)?.ok_or_else(|| corrupt("a tree", "its head is missing"))?;
         let mut core = Self::empty(policy.clone());
         core.rights = Rights::load(policy, reader, keys)?;
+        let mut stores = Stores::new();
         for_each_row(
             Scan::prefix(&keys.stores()),
             |scan| reader.scan(scan),
             |(key, value)| {
                 let store =
                     TreeKeys::store_in(&key).ok_or_else(|| corrupt("a store", "its key is malformed"))?;
-                core.stores.insert(store, decode("a store's number", &value)?);
+                stores.insert(store, decode("a store's number", &value)?);
                 Ok(())
             },
         )?;
+        core.stores = Arc::new(stores);
         core.head = head;
         core.head_row = Some(row);
         Ok(core)
@@ -233,12 +239,58 @@ impl Info {
     }
 }
 
+/// What a transaction begins with, readable while somebody writes.
+struct Published {
+    generation: u64,
+    stores: Arc<Stores>,
+    /// `false` while the stores are derived again: who reads them then waits for the writer.
+    settled: bool,
+}
+
+impl Published {
+    fn of(core: &Core) -> Self {
+        Self {
+            generation: core.head.generation,
+            stores: core.stores.clone(),
+            settled: !core.head.reevaluate,
+        }
+    }
+}
+
+/// The tree's writer. What it has written is published at the end, if it wasn't before.
+pub(crate) struct Locked<'a> {
+    tree: &'a Tree,
+    core: MutexGuard<'a, Core>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.tree.publish(&self.core);
+    }
+}
+
 /// One tree.
 pub(crate) struct Tree {
     pub(crate) shared: Arc<Shared>,
     pub(crate) id: Id,
     pub(crate) keys: TreeKeys,
-    pub(crate) core: Mutex<Core>,
+    pub(super) policy: Arc<dyn AuthPolicy>,
+    core: Mutex<Core>,
+    published: RwLock<Published>,
     /// It is a copy whose writes stay in memory.
     pub(super) is_held: bool,
     /// The next arrival number: whoever watches it reads the arrival log up to there.
@@ -254,6 +306,8 @@ impl Tree {
             shared,
             id,
             keys: TreeKeys(number),
+            policy: core.rights.policy().clone(),
+            published: RwLock::new(Published::of(&core)),
             core: Mutex::new(core),
             is_held: false,
             changes,
@@ -275,7 +329,7 @@ impl Tree {
 
     /// Derives again what an interrupted or outdated derivation left.
     fn settle(&self) -> Result<()> {
-        let mut core = self.core.lock();
+        let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
         let stores: Vec<((String, String), StoreNo)> =
             core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
@@ -293,7 +347,7 @@ impl Tree {
     /// Reads the summary anew: another process has written.
     pub(crate) fn reload(&self, core: &mut Core) -> Result<()> {
         let waiting = std::mem::take(&mut core.waiting);
-        *core = Core::load(core.rights.policy().clone(), &*self.shared.live, self.keys)?;
+        *core = Core::load(self.policy.clone(), &*self.shared.live, self.keys)?;
         core.waiting = waiting;
         Ok(())
     }
@@ -327,17 +381,48 @@ impl Tree {
         self.ended.send_replace(true);
     }
 
-    pub(crate) fn announce(&self, next_arrival: Arrival) {
-        self.changes.send_replace(next_arrival);
+    /// Tells those who watch of what was written.
+    pub(crate) fn announce(&self, core: &Core) {
+        // Whoever is told and reads finds it.
+        self.publish(core);
+        self.changes.send_replace(core.head.next_arrival);
+    }
+
+    /// Becomes the tree's only writer.
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked { tree: self, core: self.core.lock() }
+    }
+
+    fn publish(&self, core: &Core) {
+        let settled = !core.head.reevaluate;
+        let mut published = self.published.write();
+        if published.generation != core.head.generation || published.settled != settled {
+            *published = Published::of(core);
+        }
+    }
+
+    /// From now on until the writer is done, who reads the stores waits for it.
+    pub(super) fn unsettle(&self) {
+        self.published.write().settled = false;
+    }
+
+    /// After which write what is read from now on stands, or after a later one.
+    pub(crate) fn generation(&self) -> u64 {
+        let published = self.published.read();
+        if published.settled {
+            return published.generation;
+        }
+        drop(published);
+        self.lock().head.generation
     }
 
     pub(crate) fn head(&self) -> TreeHead {
-        self.core.lock().head.clone()
+        self.lock().head.clone()
     }
 
     /// Who holds what now.
     pub(crate) fn table(&self) -> Arc<RightsTable> {
-        self.core.lock().rights.table().clone()
+        self.lock().rights.table().clone()
     }
 
     /// Whether a grant or revocation speaks of `key` itself.
@@ -349,9 +434,9 @@ impl Tree {
     /// hold.
     pub(crate) fn readable_until(&self, keys: &[PublicKey]) -> Result<Option<Arrival>> {
         let deciding: Vec<Id> = {
-            let core = self.core.lock();
+            let core = self.lock();
             let table = core.rights.table();
-            if keys.iter().any(|key| core.rights.policy().may_read(table, key)) {
+            if keys.iter().any(|key| self.policy.may_read(table, key)) {
                 return Ok(None);
             }
             let nodes = core.rights.history().nodes();
@@ -367,8 +452,8 @@ impl Tree {
 
     /// Whether `key` may read it now.
     pub(crate) fn may_read(&self, key: &PublicKey) -> bool {
-        let core = self.core.lock();
-        core.rights.policy().may_read(core.rights.table(), key)
+        let core = self.lock();
+        self.policy.may_read(core.rights.table(), key)
     }
 
     pub(crate) fn resolve(&self, core: &mut Core, heads: &[Id]) -> Result<Arc<Frontier>> {
@@ -378,12 +463,18 @@ impl Tree {
 
     /// The number and kind of the store with that name whose kind is linked first; what a reader opens.
     pub(crate) fn store_no(&self, name: &str, kind: &str) -> Option<StoreNo> {
-        self.core.lock().stores.get(&(name.to_owned(), kind.to_owned())).copied()
+        let store = (name.to_owned(), kind.to_owned());
+        let published = self.published.read();
+        if published.settled {
+            return published.stores.get(&store).copied();
+        }
+        drop(published);
+        self.lock().stores.get(&store).copied()
     }
 
     /// Every store: name, kind, number; sorted.
     pub(crate) fn store_list(&self) -> Vec<(String, String, StoreNo)> {
-        let core = self.core.lock();
+        let core = self.lock();
         let mut stores: Vec<_> =
             core.stores.iter().map(|((name, kind), number)| (name.clone(), kind.clone(), *number)).collect();
         stores.sort();

@@ -101,7 +101,7 @@ impl Trees {
         let tree =
             Tree::new(self.shared.clone(), entry.id(), number, Core::empty(core.rights.policy().clone()));
         tree.write_root(&mut core, &entry, payloads)?;
-        *tree.core.lock() = core;
+        *tree.lock() = core;
         self.shared.backend.flush()?;
         let tree = Arc::new(tree);
         self.open.lock().insert(entry.id(), tree.clone());
