@@ -338,7 +338,7 @@ impl Database {
 
     /// Everybody who holds or held something, sorted by grantee.
     pub fn permissions(&self) -> Vec<PermissionEntry> {
-        let core = self.tree.lock();
+        let core = self.tree.look();
         let nodes = core.rights.history().nodes();
         let entry = |(grantee, standing): (&Grantee, &Standing)| PermissionEntry {
             grantee: *grantee,
@@ -356,7 +356,7 @@ impl Database {
         let id = entry.to_id()?;
         let (flags, entry) = read::entry(&*self.tree.shared.live, self.tree.keys, &id)?
             .ok_or_else(|| Error::from(SyncError::EntryNotFound { entry: id }))?;
-        let mut core = self.tree.lock();
+        let mut core = self.tree.look();
         let header = entry.header();
         let frontier = self.tree.resolve(&mut core, &header.rights)?;
         let nodes = core.rights.history().nodes();

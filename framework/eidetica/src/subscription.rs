@@ -318,7 +318,7 @@ impl Subscription {
         }
         if self.position.epoch != now.epoch {
             // Whoever reads the stores after this is told shall find them derived: that goes on under the lock.
-            drop(tree.lock());
+            drop(tree.look());
             self.position.epoch = now.epoch;
             return Ok(Some(Event::Reset { position: self.position }));
         }

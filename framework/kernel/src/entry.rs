@@ -150,9 +150,7 @@ impl SignedEntry {
     /// # Errors
     /// [`ErrorKind::LimitExceeded`] or [`ErrorKind::InvalidInput`] when the header breaks a rule of the format.
     pub fn sign(header: Header, key: &SecretKey) -> Result<Self> {
-        let (id, header_bytes) = header.encode()?;
-        let signature = key.sign(&signature_message(&id));
-        Ok(Self { id, header, header_bytes, signature })
+        Ok(UnsignedEntry::new(header)?.sign(key))
     }
 
     /// Decodes a header that came with a signature. The signature isn't checked here.
@@ -209,6 +207,64 @@ impl SignedEntry {
     /// `true` if the signature is its author's, by the rules of ZIP 215.
     pub fn verify(&self) -> bool {
         self.header.author.verify(&signature_message(&self.id), &self.signature)
+    }
+}
+
+/// A header with its id, to be signed: an id excludes the signature, so further entries can name it before there is one.
+///
+/// ```
+/// use eidetica_kernel::entry::{Header, Tree, UnsignedEntry, FORMAT_VERSION};
+/// use eidetica_kernel::{HybridClock, SecretKey};
+///
+/// let key = SecretKey::from_bytes([7; 32]);
+/// let header = Header {
+///     version: FORMAT_VERSION,
+///     tree: Tree::Root { nonce: [1; 16] },
+///     parents: vec![],
+///     clock: HybridClock::from_bits(65_536),
+///     author: key.public_key(),
+///     author_prev: None,
+///     author_seq: 0,
+///     rights: vec![],
+///     stores: vec![],
+///     ext: vec![],
+/// };
+/// let entry = UnsignedEntry::new(header)?;
+/// let id = entry.id();
+/// assert_eq!(entry.sign(&key).id(), id);
+/// # Ok::<(), eidetica_kernel::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsignedEntry {
+    id: Id,
+    header: Header,
+    header_bytes: Bytes,
+}
+
+impl UnsignedEntry {
+    /// Encodes a header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LimitExceeded`] or [`ErrorKind::InvalidInput`] when the header breaks a rule of the format.
+    pub fn new(header: Header) -> Result<Self> {
+        let (id, header_bytes) = header.encode()?;
+        Ok(Self { id, header, header_bytes })
+    }
+
+    /// The entry's id.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Its header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Signs it. The signature is valid if `key` is that of the header's author.
+    pub fn sign(self, key: &SecretKey) -> SignedEntry {
+        let signature = key.sign(&signature_message(&self.id));
+        SignedEntry { id: self.id, header: self.header, header_bytes: self.header_bytes, signature }
     }
 }
 

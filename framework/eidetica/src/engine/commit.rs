@@ -1,17 +1,21 @@
 //! Writing entries of our own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use eidetica_kernel::auth::{Deed, RightsOp};
 use eidetica_kernel::entry::{
-    FORMAT_VERSION, RIGHTS_STORE, SETTINGS_STORE, StoreRef, Tree as TreeField, payload_hash,
+    FORMAT_VERSION, RIGHTS_STORE, SETTINGS_STORE, StoreRef, Tree as TreeField, UnsignedEntry, payload_hash,
 };
-use eidetica_kernel::{Envelope, Error, ErrorKind, Header, HybridClock, Id, Result, SecretKey, SignedEntry};
+use eidetica_kernel::{
+    Envelope, Error, ErrorKind, Header, HybridClock, Id, PublicKey, Result, SecretKey, SignedEntry,
+};
 
 use super::ingest::CONFLICTS_MAX;
 use super::rights::Chain;
 use super::rows::RowsRead;
 use super::stage::Stage;
-use super::tree::{Core, Tree, denied};
+use super::tree::{ChainTip, Core, Tree, denied};
 
 /// What a transaction has staged for one store.
 #[derive(Clone)]
@@ -26,8 +30,20 @@ pub(crate) struct StagedPayload {
 /// Payloads in the order of the header's stores, as bytes and as the header names them.
 pub(super) struct Payloads {
     stores: Vec<StoreRef>,
-    bytes: Vec<Option<Bytes>>,
-    read: Vec<Option<RowsRead>>,
+    pub(super) bytes: Vec<Option<Bytes>>,
+    /// What the transaction has read of their stores.
+    pub(super) read: Vec<Option<RowsRead>>,
+}
+
+/// What a new entry follows.
+pub(super) struct Behind {
+    pub(super) parents: Vec<Id>,
+    /// Heads of the rights operations behind them.
+    pub(super) rights: Arc<[Id]>,
+    /// The newest clock in the tree.
+    pub(super) clock: HybridClock,
+    /// Its author's entry before it.
+    pub(super) previous: Option<ChainTip>,
 }
 
 impl Tree {
@@ -53,6 +69,9 @@ impl Tree {
             .hint("use commit inside of a step, or commit_if_unchanged outside"));
         }
         let mut payloads = self.payloads(staged, op)?;
+        if op.is_none() && expected.is_none() && base.is_none() && !self.is_held {
+            return self.commit_in_line(author, payloads);
+        }
         let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
         for _ in 0..CONFLICTS_MAX {
@@ -132,36 +151,54 @@ impl Tree {
         op: Option<&RightsOp>,
         base: Option<&[Id]>,
     ) -> Result<Id> {
-        let live = &*self.shared.live;
         let key = author.public_key();
         let parents = match base {
             Some(base) => self.named_parents(core, base)?,
             None => self.choose_parents(core, &key, matches!(op, Some(RightsOp::Merge)))?,
         };
-        let rights = parents.rights;
-        let previous = core.chain_tip(live, self.keys, &key)?;
-        let seen = core.head.clock.max(previous.map_or(HybridClock::default(), |tip| tip.clock));
+        let behind = Behind {
+            parents: parents.tips.into_iter().map(|(id, _)| id).collect(),
+            rights: parents.rights,
+            clock: core.head.clock,
+            previous: core.chain_tip(&*self.shared.live, self.keys, &key)?,
+        };
+        let entry = self.follow(core, key, payloads, op, behind)?.sign(author);
+        self.write_own(core, &entry, payloads, op)?;
+        Ok(entry.id())
+    }
+
+    /// Makes the entry that follows others, if its author may.
+    pub(super) fn follow(
+        &self,
+        core: &mut Core,
+        author: PublicKey,
+        payloads: &Payloads,
+        op: Option<&RightsOp>,
+        behind: Behind,
+    ) -> Result<UnsignedEntry> {
+        let previous = behind.previous;
+        let seen = behind.clock.max(previous.map_or(HybridClock::default(), |tip| tip.clock));
         let clock = HybridClock::next(Some(seen), self.shared.clock.wall()).ok_or_else(|| {
             Error::new(ErrorKind::LimitExceeded, "committing to", self.id, "its clocks are used up")
         })?;
         let header = Header {
             version: FORMAT_VERSION,
             tree: TreeField::Of(self.id),
-            parents: parents.tips.into_iter().map(|(id, _)| id).collect(),
+            parents: behind.parents,
             clock,
-            author: key,
+            author,
             author_prev: previous.map(|tip| tip.id),
             author_seq: previous.map_or(0, |tip| tip.seq + 1),
-            rights: rights.to_vec(),
+            rights: behind.rights.to_vec(),
             stores: payloads.stores.clone(),
             ext: Vec::new(),
         };
-        let frontier = self.resolve(core, &rights)?;
+        let frontier = self.resolve(core, &behind.rights)?;
         let names: Vec<String> = header.stores.iter().map(|store| store.name.clone()).collect();
         let deed = Deed {
             // Its id follows from what is decided here; no rule asks for the id of an entry that nobody has seen.
             id: Id::from_bytes([0; 32]),
-            author: key,
+            author,
             author_seq: header.author_seq,
             is_root: false,
             stores: &names,
@@ -171,14 +208,12 @@ impl Tree {
         if let Err(denial) = core.rights.admissible(&frontier, &deed) {
             return Err(denied("committing to", &self.id, denial));
         }
-        let chain = Chain::new(live, self.keys);
+        let chain = Chain::new(&*self.shared.live, self.keys);
         if op.is_none() && !core.rights.counts(&frontier, &deed, &chain)? {
-            let reason = format!("the rights of {key} were revoked");
+            let reason = format!("the rights of {author} were revoked");
             return Err(denied("committing to", &self.id, reason));
         }
-        let entry = SignedEntry::sign(header, author)?;
-        self.write_own(core, &entry, payloads, op)?;
-        Ok(entry.id())
+        UnsignedEntry::new(header)
     }
 
     fn write_own(

@@ -20,7 +20,7 @@ use super::tree::{Core, Tree, denied};
 /// Entries that go into one batch at most.
 const BATCH_ENTRIES_MAX: usize = 1_024;
 /// Bytes of headers and payloads that go into one batch at most, give or take one entry.
-const BATCH_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+pub(super) const BATCH_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Refused entries remembered per tree.
 const REFUSED_MAX: u32 = 65_536;
 /// Times a batch is staged again because another process wrote first.
@@ -498,7 +498,7 @@ impl Tree {
     /// somebody who forks its chain too often can still be revoked. What is only on the others is not kept.
     pub(crate) fn chain_heads(&self, author: &eidetica_kernel::PublicKey) -> Result<Vec<Id>> {
         let reader = &*self.shared.live;
-        let Some(number) = self.lock().author_no(reader, self.keys, author)? else {
+        let Some(number) = self.look().author_no(reader, self.keys, author)? else {
             return Ok(Vec::new());
         };
         let mut heads = Vec::new();

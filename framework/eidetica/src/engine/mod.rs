@@ -7,6 +7,7 @@ pub(crate) mod derive;
 pub(crate) mod held;
 pub(crate) mod ingest;
 pub(crate) mod layout;
+mod line;
 mod parents;
 pub(crate) mod read;
 pub(crate) mod records;

@@ -10,10 +10,11 @@ use eidetica_kernel::backend::{Backend, Scan, Snapshot, for_each_row};
 use eidetica_kernel::runtime::{Clock, Rng};
 use eidetica_kernel::store::Store;
 use eidetica_kernel::{Error, HybridClock, Id, PublicKey, Result};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, MappedMutexGuard, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::layout::{Arrival, AuthorNo, StoreNo, TreeKeys, TreeNo};
+use super::line::Line;
 use super::read;
 use super::records::{Flags, StoreState, TreeHead, corrupt, decode};
 use super::rights::{Frontier, Rights};
@@ -249,37 +250,41 @@ struct Published {
 
 impl Published {
     fn of(core: &Core) -> Self {
-        Self {
-            generation: core.head.generation,
-            stores: core.stores.clone(),
-            settled: !core.head.reevaluate,
-        }
+        Self { generation: core.head.generation, stores: core.stores.clone(), settled: !core.head.reevaluate }
     }
 }
 
-/// The tree's writer. What it has written is published at the end, if it wasn't before.
+/// What is behind a tree's lock.
+pub(super) struct Inside {
+    pub(super) core: Core,
+    pub(super) line: Line,
+}
+
+/// The tree's only writer. What it has written is published at the end, if it wasn't before.
 pub(crate) struct Locked<'a> {
     tree: &'a Tree,
-    core: MutexGuard<'a, Core>,
+    inside: MutexGuard<'a, Inside>,
 }
 
 impl Deref for Locked<'_> {
     type Target = Core;
 
     fn deref(&self) -> &Core {
-        &self.core
+        &self.inside.core
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut Core {
-        &mut self.core
+        &mut self.inside.core
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.tree.publish(&self.core);
+        self.tree.publish(&self.inside.core);
+        // Commits may get into line again.
+        self.tree.moved.notify_all();
     }
 }
 
@@ -289,7 +294,9 @@ pub(crate) struct Tree {
     pub(crate) id: Id,
     pub(crate) keys: TreeKeys,
     pub(super) policy: Arc<dyn AuthPolicy>,
-    core: Mutex<Core>,
+    pub(super) inside: Mutex<Inside>,
+    /// The line has moved, or what kept commits out of it is over.
+    pub(super) moved: Condvar,
     published: RwLock<Published>,
     /// It is a copy whose writes stay in memory.
     pub(super) is_held: bool,
@@ -308,7 +315,8 @@ impl Tree {
             keys: TreeKeys(number),
             policy: core.rights.policy().clone(),
             published: RwLock::new(Published::of(&core)),
-            core: Mutex::new(core),
+            inside: Mutex::new(Inside { core, line: Line::default() }),
+            moved: Condvar::new(),
             is_held: false,
             changes,
             ended: watch::Sender::new(false),
@@ -388,9 +396,22 @@ impl Tree {
         self.changes.send_replace(core.head.next_arrival);
     }
 
-    /// Becomes the tree's only writer.
+    /// Becomes the tree's only writer, once the commits under way are done.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        Locked { tree: self, core: self.core.lock() }
+        let mut inside = self.inside.lock();
+        if !inside.line.is_empty() {
+            inside.line.close();
+            while !inside.line.is_empty() {
+                self.moved.wait(&mut inside);
+            }
+            inside.line.reopen();
+        }
+        Locked { tree: self, inside }
+    }
+
+    /// What is written, whatever is under way.
+    pub(crate) fn look(&self) -> MappedMutexGuard<'_, Core> {
+        MutexGuard::map(self.inside.lock(), |inside| &mut inside.core)
     }
 
     fn publish(&self, core: &Core) {
@@ -413,16 +434,16 @@ impl Tree {
             return published.generation;
         }
         drop(published);
-        self.lock().head.generation
+        self.look().head.generation
     }
 
     pub(crate) fn head(&self) -> TreeHead {
-        self.lock().head.clone()
+        self.look().head.clone()
     }
 
     /// Who holds what now.
     pub(crate) fn table(&self) -> Arc<RightsTable> {
-        self.lock().rights.table().clone()
+        self.look().rights.table().clone()
     }
 
     /// Whether a grant or revocation speaks of `key` itself.
@@ -434,7 +455,7 @@ impl Tree {
     /// hold.
     pub(crate) fn readable_until(&self, keys: &[PublicKey]) -> Result<Option<Arrival>> {
         let deciding: Vec<Id> = {
-            let core = self.lock();
+            let core = self.look();
             let table = core.rights.table();
             if keys.iter().any(|key| self.policy.may_read(table, key)) {
                 return Ok(None);
@@ -452,7 +473,7 @@ impl Tree {
 
     /// Whether `key` may read it now.
     pub(crate) fn may_read(&self, key: &PublicKey) -> bool {
-        let core = self.lock();
+        let core = self.look();
         self.policy.may_read(core.rights.table(), key)
     }
 
@@ -469,12 +490,12 @@ impl Tree {
             return published.stores.get(&store).copied();
         }
         drop(published);
-        self.lock().stores.get(&store).copied()
+        self.look().stores.get(&store).copied()
     }
 
     /// Every store: name, kind, number; sorted.
     pub(crate) fn store_list(&self) -> Vec<(String, String, StoreNo)> {
-        let core = self.lock();
+        let core = self.look();
         let mut stores: Vec<_> =
             core.stores.iter().map(|((name, kind), number)| (name.clone(), kind.clone(), *number)).collect();
         stores.sort();
