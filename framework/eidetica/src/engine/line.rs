@@ -2,6 +2,7 @@
 //! their order, those that are ready in one batch.
 
 use std::collections::VecDeque;
+use std::ops::RangeBounds;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -41,8 +42,8 @@ struct Place {
 struct Signed {
     entry: SignedEntry,
     payloads: Arc<Payloads>,
-    /// Whether it was written; `false` if one before it wasn't.
-    written: Arc<OnceLock<bool>>,
+    /// `false` if it wasn't written because of one before it: it has to begin anew.
+    written: Arc<OnceLock<Result<bool>>>,
 }
 
 impl Line {
@@ -105,23 +106,32 @@ impl Line {
         })
     }
 
-    /// The first ones are written.
-    fn advance(&mut self, count: usize) {
-        for place in self.places.drain(..count) {
+    /// Those places are over.
+    fn end(&mut self, places: impl RangeBounds<usize>, written: &Result<bool>) {
+        for place in self.places.drain(places) {
             if let Some(signed) = place.signed {
-                let _ = signed.written.set(true);
+                let _ = signed.written.set(written.clone());
             }
         }
     }
+}
 
-    /// From this position on none will be written: their threads begin anew.
-    fn break_off(&mut self, at: usize) {
-        for place in self.places.drain(at..) {
-            if let Some(signed) = place.signed {
-                let _ = signed.written.set(false);
-            }
-        }
-    }
+/// Whether a batch that failed so was surely not written; of others nobody knows, as where the connection broke.
+fn is_unwritten(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        Conflict, Corrupt, Expired, InvalidInput, LimitExceeded, NotFound, PermissionDenied, Unsupported,
+    };
+    matches!(
+        kind,
+        Conflict
+            | Corrupt
+            | Expired
+            | InvalidInput
+            | LimitExceeded
+            | NotFound
+            | PermissionDenied
+            | Unsupported
+    )
 }
 
 /// A thread's place in the line; others don't wait for one that is given up.
@@ -138,7 +148,7 @@ impl Drop for Held<'_> {
         }
         let line = &mut self.tree.inside.lock().line;
         if let Some(at) = line.position(self.number) {
-            line.break_off(at);
+            line.end(at.., &Ok(false));
         }
         self.tree.moved.notify_all();
     }
@@ -209,7 +219,7 @@ impl Tree {
             // The thread of the first one writes this one too.
             loop {
                 if let Some(written) = written.get() {
-                    return Ok(*written);
+                    return written.clone();
                 }
                 self.moved.wait(&mut inside);
             }
@@ -222,18 +232,28 @@ impl Tree {
         done.map(|()| true)
     }
 
-    /// Writes the first ones of the line that are ready. If the very first can't be written, all threads in the line begin anew.
+    /// Writes the first ones of the line that are ready. If the very first can't be written, those behind it begin anew.
     fn write_first(&self, core: &mut Core, line: &mut Line) -> Result<()> {
         let mut count = line.ready().count();
         let mut done = self.write_together(core, line.ready(), true);
-        // Another one may be to blame, or what a transaction has read may have expired.
-        if done.as_ref().is_err_and(|error| count > 1 || error.kind() == ErrorKind::Expired) {
+        let again = |kind| match kind {
+            // What a transaction has read is gone; the rows are read from what is now.
+            ErrorKind::Expired => true,
+            // Another one may be to blame.
+            _ => count > 1 && is_unwritten(kind),
+        };
+        if done.as_ref().is_err_and(|error| again(error.kind())) {
             count = 1;
             done = self.write_together(core, line.ready().take(1), false);
         }
-        match done {
-            Ok(()) => line.advance(count),
-            Err(_) => line.break_off(0),
+        match &done {
+            Ok(()) => line.end(..count, &Ok(true)),
+            Err(error) => {
+                if !is_unwritten(error.kind()) {
+                    line.end(..count, &Err(error.clone()));
+                }
+                line.end(.., &Ok(false));
+            }
         }
         done
     }
@@ -252,3 +272,6 @@ impl Tree {
         stage.write().map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

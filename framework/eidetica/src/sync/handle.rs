@@ -198,7 +198,7 @@ impl SyncHandle {
                 return Ok(());
             }
             if let Some(refused) = &sync.engine.live(&peer, tree).refused {
-                return Err(super::link::copy(refused));
+                return Err(refused.as_ref().clone());
             }
             if changes.changed().await.is_err() {
                 return Err(SyncError::InstanceDropped.into());

@@ -201,19 +201,11 @@ pub(crate) async fn run(
         }
         driver.ledger.failed(tree, failure);
         for waiter in stream.waiters {
-            let _ = waiter.done.send(Err(copy(failure)));
+            let _ = waiter.done.send(Err(failure.clone()));
         }
     }
     driver.ledger.finish().await;
     ended
-}
-
-/// An error again, for a further waiter.
-pub(crate) fn copy(error: &Error) -> Error {
-    match error.sync_error() {
-        Some(sync) => sync.clone().into(),
-        None => Error::new(error.kind(), error.operation().to_owned(), error.subject(), error.reason()),
-    }
 }
 
 fn spawn_writer(context: &Context, mut sender: ChannelSender) -> (mpsc::Sender<Bytes>, TaskGuard) {

@@ -7,7 +7,7 @@ use eidetica_kernel::runtime::TaskGuard;
 use eidetica_kernel::{Error, Id, Result, SyncError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, ENDING_MAX, copy};
+use super::{Driver, ENDING_MAX};
 use crate::channel::{Class, Reason};
 use crate::sync::engine::SyncEngine;
 use crate::sync::machine::{Answer, Ask, Output, Report, TreeMachine};
@@ -229,7 +229,7 @@ impl Driver {
                 let _ = self.changed.try_send(tree);
                 let diverged = known.diverged.take();
                 for waiter in known.waiters.extract_if(.., |waiter| waiter.round <= round) {
-                    let result = diverged.as_ref().map_or(Ok(()), |diverged| Err(copy(diverged)));
+                    let result = diverged.as_ref().map_or(Ok(()), |diverged| Err(diverged.clone()));
                     self.ledger.answer(waiter.done, result);
                 }
                 self.ledger.equal(tree, engine.entries_held(&tree), diverged.as_ref());
@@ -310,7 +310,7 @@ impl Driver {
         let (again, ended): (Vec<_>, Vec<_>) =
             stream.waiters.into_iter().partition(|waiter| waiter.joined && stale);
         for waiter in ended {
-            let _ = waiter.done.send(Err(copy(&failure)));
+            let _ = waiter.done.send(Err(failure.clone()));
         }
         self.ledger.failed(*tree, &failure);
         if let Some(engine) = self.engine.upgrade() {
