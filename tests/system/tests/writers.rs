@@ -41,7 +41,7 @@ struct Row {
 fn write(database: &Database, writer: usize, number: usize) -> Result<Id> {
     let transaction = database.new_transaction()?;
     transaction.get_store::<Table<Row>>("rows")?.insert(&Row { writer, number })?;
-    transaction.get_store::<DocStore>("data")?.set(&format!("{writer}"), number as i64)?;
+    transaction.get_store::<DocStore>("data")?.set(writer.to_string(), number as i64)?;
     transaction.commit()
 }
 
