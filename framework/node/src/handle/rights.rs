@@ -1,6 +1,7 @@
 //! Granting, revoking, and why an entry counts.
 
 use eidetica::auth::{Grant, Grantee, Permission, Right, RightsOp, StoreScope};
+use eidetica::{Database, ErrorKind, Id};
 use serde_json::{Value, json};
 
 use super::Job;
@@ -32,7 +33,7 @@ impl Job {
         let entry = match (since, key) {
             (None, key) => database.revoke(key)?,
             (Some(since), Grantee::Key(key)) => {
-                database.revoke_since(key, database.entry_by_prefix(since)?)?
+                database.revoke_since(key, named(&database, since)?)?
             }
             (Some(_), Grantee::Anyone) => {
                 return Err(Failure::usage("--since goes with one key, not with \"*\""));
@@ -44,7 +45,7 @@ impl Job {
 
     pub(super) fn why(&self, db: &str, entry: &str) -> Result<Reply, Failure> {
         let (database, _user) = self.open(db)?;
-        let id = database.entry_by_prefix(entry)?;
+        let id = named(&database, entry)?;
         let why = database.why(id)?;
         let mut lines = vec![
             format!("entry    {id}"),
@@ -78,6 +79,14 @@ impl Job {
         });
         Ok(Reply::new(value, lines.join("\n")))
     }
+}
+
+/// The entry that an argument names by the beginning of its id.
+fn named(database: &Database, entry: &str) -> Result<Id, Failure> {
+    database.entry_by_prefix(entry).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => Failure::usage(error),
+        _ => error.into(),
+    })
 }
 
 /// `write, seniority 100, stores notes tasks`.

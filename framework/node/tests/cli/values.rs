@@ -264,6 +264,8 @@ fn rights_are_given_taken_and_explained() {
     let entry = home.json(&["set", "notes", "tasks", "a", "1"])["entry"].as_str().unwrap().to_owned();
     let why = home.json(&["why", "notes", &entry[..20]]);
     assert_eq!((&why["entry"], &why["counts"]), (&json!(entry), &json!(true)));
+    home.run(&["why", "notes", "not hex"]).fails(2);
+    home.run(&["why", "notes", "ffffffffffff"]).fails(1);
     home.run(&["grant", "notes", "nobody", "write"]).fails(2);
     home.ok(&["verify"]);
     home.ok(&["rebuild", "notes"]);

@@ -140,6 +140,10 @@ impl<R: BufRead> Parser<R> {
                 Some(b't') => self.word("true", Value::Bool(true))?,
                 Some(b'f') => self.word("false", Value::Bool(false))?,
                 Some(b'n') => self.word("null", Value::Null)?,
+                Some(0xef) if (self.line, self.column) == (1, 1) => {
+                    return Err(self.wrong("it begins with a byte-order mark; save it as UTF-8 without one"));
+                }
+                Some(0x80..) => return Err(self.wrong("expected a value; is this text in UTF-8?")),
                 Some(_) => return Err(self.wrong("expected a value")),
                 None => return Err(self.wrong("it ends where a value is expected")),
             };
@@ -476,6 +480,13 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{json}");
             assert!(error.to_string().contains(at), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn text_in_another_encoding_is_told() {
+        let of = |bytes: &[u8]| from_reader(bytes).unwrap_err().to_string();
+        assert!(of(b"\xef\xbb\xbf{}").contains("byte-order mark"));
+        assert!(of(b"\xff\xfe{\0}\0").contains("UTF-8"));
     }
 
     #[test]
