@@ -91,6 +91,7 @@ impl Tree {
     ///
     /// Costs in the order of the history; only operations that take rights cause it.
     pub(crate) fn reevaluate(&self, core: &mut Core) -> Result<()> {
+        self.unsettle();
         let reader = self.shared.live.clone();
         let mut batch = Batch::new();
         let mut head = core.head.clone();
@@ -138,6 +139,7 @@ impl Tree {
         head.epoch += 1;
         let rebuilt: Vec<((String, String), StoreNo)> = core
             .stores
+            .read()
             .iter()
             .filter(|(store, _)| touched.contains(*store))
             .map(|(store, number)| (store.clone(), *number))
@@ -248,8 +250,9 @@ impl Tree {
     pub(crate) fn rebuild(&self) -> Result<()> {
         let mut core = self.lock();
         self.reevaluate(&mut core)?;
+        self.unsettle();
         let stores: Vec<((String, String), StoreNo)> =
-            core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
+            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
         for ((name, kind), number) in stores {
             self.rebuild_store(&mut core, &name, &kind, number)?;
         }
@@ -258,7 +261,7 @@ impl Tree {
 
     /// Re-checks every hash, signature and rule, and compares the rows with what the entries fold to.
     ///
-    /// It goes through a snapshot: whoever writes meanwhile doesn't wait for it.
+    /// It goes through a snapshot of what is written when it begins: whoever writes meanwhile doesn't wait for it.
     pub(crate) fn verify(&self) -> Result<Verified> {
         let reader: Arc<dyn Snapshot> = {
             let mut core = self.lock();
@@ -306,7 +309,7 @@ impl Tree {
             Ok(true)
         })?;
         let stores: Vec<((String, String), StoreNo)> =
-            core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
+            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
         let head = read::head(&*reader, self.keys)?.map(|(_, head)| head).unwrap_or_default();
         for ((name, kind), number) in stores {
             self.verify_store(&reader, &head, &name, &kind, number, &mut found)?;

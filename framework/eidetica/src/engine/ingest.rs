@@ -301,7 +301,6 @@ impl Tree {
         if reevaluate {
             // If the process dies between this write and the next, the mark makes the next load derive what counts.
             stage.mark_reevaluate();
-            self.unsettle();
         }
         let core = stage.write()?;
         core.rights.push(*judged);
@@ -498,7 +497,7 @@ impl Tree {
     /// somebody who forks its chain too often can still be revoked. What is only on the others is not kept.
     pub(crate) fn chain_heads(&self, author: &eidetica_kernel::PublicKey) -> Result<Vec<Id>> {
         let reader = &*self.shared.live;
-        let Some(number) = self.look().author_no(reader, self.keys, author)? else {
+        let Some(number) = self.lock().author_no(reader, self.keys, author)? else {
             return Ok(Vec::new());
         };
         let mut heads = Vec::new();

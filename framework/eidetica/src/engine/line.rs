@@ -11,6 +11,7 @@ use eidetica_kernel::{ErrorKind, Id, PublicKey, Result, SecretKey, SignedEntry};
 
 use super::commit::{Behind, Payloads};
 use super::ingest::{BATCH_BYTES_MAX, CONFLICTS_MAX};
+use super::read;
 use super::stage::Stage;
 use super::tree::{ChainTip, Core, Inside, Tree};
 
@@ -43,7 +44,7 @@ struct Signed {
     entry: SignedEntry,
     payloads: Arc<Payloads>,
     /// `false` if it wasn't written because of one before it: it has to begin anew.
-    written: Arc<OnceLock<Result<bool>>>,
+    written: Arc<OnceLock<bool>>,
 }
 
 impl Line {
@@ -107,31 +108,13 @@ impl Line {
     }
 
     /// Those places are over.
-    fn end(&mut self, places: impl RangeBounds<usize>, written: &Result<bool>) {
+    fn end(&mut self, places: impl RangeBounds<usize>, written: bool) {
         for place in self.places.drain(places) {
             if let Some(signed) = place.signed {
-                let _ = signed.written.set(written.clone());
+                let _ = signed.written.set(written);
             }
         }
     }
-}
-
-/// Whether a batch that failed so was surely not written; of others nobody knows, as where the connection broke.
-fn is_unwritten(kind: ErrorKind) -> bool {
-    use ErrorKind::{
-        Conflict, Corrupt, Expired, InvalidInput, LimitExceeded, NotFound, PermissionDenied, Unsupported,
-    };
-    matches!(
-        kind,
-        Conflict
-            | Corrupt
-            | Expired
-            | InvalidInput
-            | LimitExceeded
-            | NotFound
-            | PermissionDenied
-            | Unsupported
-    )
 }
 
 /// A thread's place in the line; others don't wait for one that is given up.
@@ -141,6 +124,15 @@ struct Held<'a> {
     left: bool,
 }
 
+impl Held<'_> {
+    /// Writes the entry of this place once those before it are written. `false` if one of them wasn't.
+    fn write(mut self, entry: SignedEntry, payloads: &Arc<Payloads>) -> Result<bool> {
+        let written = self.tree.write_in_line(self.number, entry, payloads);
+        self.left = true;
+        written
+    }
+}
+
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if self.left {
@@ -148,7 +140,7 @@ impl Drop for Held<'_> {
         }
         let line = &mut self.tree.inside.lock().line;
         if let Some(at) = line.position(self.number) {
-            line.end(at.., &Ok(false));
+            line.end(at.., false);
         }
         self.tree.moved.notify_all();
     }
@@ -158,26 +150,33 @@ impl Tree {
     /// Commits to the tips, and to what others are committing.
     pub(super) fn commit_in_line(&self, author: &SecretKey, payloads: Payloads) -> Result<Id> {
         let payloads = Arc::new(payloads);
-        for _ in 0..CONFLICTS_MAX {
-            let written = self.get_in_line(author, &payloads).and_then(|(mut held, entry)| {
-                let id = entry.id();
-                let entry = entry.sign(author);
-                let written = self.write_in_line(held.number, entry, &payloads);
-                held.left = true;
-                Ok(written?.then_some(id))
+        let (mut tried, mut conflicts) = (None, 0);
+        loop {
+            let written = self.get_in_line(author, &payloads).and_then(|(held, entry)| {
+                tried = Some(entry.id());
+                held.write(entry.sign(author), &payloads)
             });
-            match written {
-                Ok(Some(id)) => return Ok(id),
+            match (written, tried) {
+                (Ok(true), Some(id)) => return Ok(id),
                 // One before it wasn't written.
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Conflict => {
+                (Ok(_), _) => {}
+                (Err(error), _) if error.kind() == ErrorKind::Conflict => {
+                    conflicts += 1;
+                    if conflicts == CONFLICTS_MAX {
+                        return Err(self.crowded_out());
+                    }
                     let mut core = self.lock();
                     self.reload(&mut core)?;
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
+            }
+            // Where a connection breaks, a batch may be reported as failed that was written all the same.
+            if let Some(id) = tried
+                && read::arrival_of(&*self.shared.live, self.keys, &id)?.is_some()
+            {
+                return Ok(id);
             }
         }
-        Err(self.crowded_out())
     }
 
     /// Makes the entry that follows the last one in the line, or the tips.
@@ -208,52 +207,40 @@ impl Tree {
         Ok((Held { tree: self, number, left: false }, entry))
     }
 
-    /// Writes it once those before it are, together with those behind it that are ready. `false` if one before it wasn't written.
     fn write_in_line(&self, number: u64, entry: SignedEntry, payloads: &Arc<Payloads>) -> Result<bool> {
         let mut inside = self.inside.lock();
         let Some(at) = inside.line.position(number) else { return Ok(false) };
         let written = Arc::new(OnceLock::new());
         let signed = Signed { entry, payloads: payloads.clone(), written: written.clone() };
         inside.line.places[at].signed = Some(signed);
-        if at > 0 {
-            // The thread of the first one writes this one too.
-            loop {
-                if let Some(written) = written.get() {
-                    return written.clone();
-                }
-                self.moved.wait(&mut inside);
+        loop {
+            if let Some(written) = written.get() {
+                return Ok(*written);
             }
+            if inside.line.position(number) == Some(0) {
+                break;
+            }
+            // The thread of the first one writes this one too, or leaves the first place to it.
+            self.moved.wait(&mut inside);
         }
         let Inside { core, line } = &mut *inside;
         let done = self.write_first(core, line);
-        // More may be ready than one batch takes, and their threads wait.
-        while line.ready().next().is_some() && self.write_first(core, line).is_ok() {}
         self.moved.notify_all();
         done.map(|()| true)
     }
 
-    /// Writes the first ones of the line that are ready. If the very first can't be written, those behind it begin anew.
+    /// Writes the first one of the line, with those behind it that are ready. If it can't be written, they begin anew.
     fn write_first(&self, core: &mut Core, line: &mut Line) -> Result<()> {
         let mut count = line.ready().count();
         let mut done = self.write_together(core, line.ready(), true);
-        let again = |kind| match kind {
-            // What a transaction has read is gone; the rows are read from what is now.
-            ErrorKind::Expired => true,
-            // Another one may be to blame.
-            _ => count > 1 && is_unwritten(kind),
-        };
-        if done.as_ref().is_err_and(|error| again(error.kind())) {
+        // Another one may be to blame, or what a transaction has read is gone.
+        if done.as_ref().is_err_and(|error| count > 1 || error.kind() == ErrorKind::Expired) {
             count = 1;
             done = self.write_together(core, line.ready().take(1), false);
         }
-        match &done {
-            Ok(()) => line.end(..count, &Ok(true)),
-            Err(error) => {
-                if !is_unwritten(error.kind()) {
-                    line.end(..count, &Err(error.clone()));
-                }
-                line.end(.., &Ok(false));
-            }
+        match done {
+            Ok(()) => line.end(..count, true),
+            Err(_) => line.end(.., false),
         }
         done
     }

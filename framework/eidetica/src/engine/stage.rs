@@ -205,7 +205,7 @@ impl<'a> Stage<'a> {
 
     fn store_no(&mut self, name: &str, kind: &str) -> Result<StoreNo> {
         let store = (name.to_owned(), kind.to_owned());
-        if let Some(number) = self.core.stores.get(&store).or_else(|| self.new_stores.get(&store)) {
+        if let Some(number) = self.core.stores.read().get(&store).or_else(|| self.new_stores.get(&store)) {
             return Ok(*number);
         }
         let number = self.head.next_store;
@@ -320,7 +320,7 @@ impl<'a> Stage<'a> {
             self.core.remember_chain_tip(author, tip);
         }
         if !self.new_stores.is_empty() {
-            Arc::make_mut(&mut self.core.stores).extend(self.new_stores);
+            self.core.stores.write().extend(self.new_stores);
         }
         for (number, staged) in self.stores {
             self.core.store_states.insert(number, staged.state);

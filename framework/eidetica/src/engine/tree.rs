@@ -86,7 +86,7 @@ pub(crate) struct Core {
     pub(crate) rights: Rights,
     pub(crate) waiting: Waiting,
     pub(crate) authors: HashMap<PublicKey, AuthorNo>,
-    pub(crate) stores: Arc<Stores>,
+    pub(crate) stores: Arc<RwLock<Stores>>,
     /// As the rows of the stores written to lately say; emptied whenever those change other than by a [`Stage`](super::stage::Stage).
     pub(super) store_states: HashMap<StoreNo, StoreState>,
     infos: HashMap<Id, Info>,
@@ -124,7 +124,7 @@ impl Core {
                 Ok(())
             },
         )?;
-        core.stores = Arc::new(stores);
+        core.stores = Arc::new(RwLock::new(stores));
         core.head = head;
         core.head_row = Some(row);
         Ok(core)
@@ -243,7 +243,7 @@ impl Info {
 /// What a transaction begins with, readable while somebody writes.
 struct Published {
     generation: u64,
-    stores: Arc<Stores>,
+    stores: Arc<RwLock<Stores>>,
     /// `false` while the stores are derived again: who reads them then waits for the writer.
     settled: bool,
 }
@@ -340,7 +340,7 @@ impl Tree {
         let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
         let stores: Vec<((String, String), StoreNo)> =
-            core.stores.iter().map(|(store, number)| (store.clone(), *number)).collect();
+            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
         for ((name, kind), number) in stores {
             let state = self.store_state(&*self.shared.live, &core.head, number)?;
             if let Some(store) = self.shared.stores.get(&kind[..])
@@ -487,17 +487,25 @@ impl Tree {
         let store = (name.to_owned(), kind.to_owned());
         let published = self.published.read();
         if published.settled {
-            return published.stores.get(&store).copied();
+            let number = published.stores.read().get(&store).copied();
+            if number.is_some() {
+                return number;
+            }
         }
         drop(published);
-        self.look().stores.get(&store).copied()
+        // A batch that is being written may have made it already.
+        self.look().stores.read().get(&store).copied()
     }
 
     /// Every store: name, kind, number; sorted.
     pub(crate) fn store_list(&self) -> Vec<(String, String, StoreNo)> {
         let core = self.look();
-        let mut stores: Vec<_> =
-            core.stores.iter().map(|((name, kind), number)| (name.clone(), kind.clone(), *number)).collect();
+        let mut stores: Vec<_> = core
+            .stores
+            .read()
+            .iter()
+            .map(|((name, kind), number)| (name.clone(), kind.clone(), *number))
+            .collect();
         stores.sort();
         stores
     }

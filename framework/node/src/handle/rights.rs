@@ -32,9 +32,7 @@ impl Job {
         let (database, _user) = self.open(db)?;
         let entry = match (since, key) {
             (None, key) => database.revoke(key)?,
-            (Some(since), Grantee::Key(key)) => {
-                database.revoke_since(key, named(&database, since)?)?
-            }
+            (Some(since), Grantee::Key(key)) => database.revoke_since(key, named(&database, since)?)?,
             (Some(_), Grantee::Anyone) => {
                 return Err(Failure::usage("--since goes with one key, not with \"*\""));
             }

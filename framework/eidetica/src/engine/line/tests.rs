@@ -6,8 +6,9 @@ use std::thread::{self, Scope};
 
 use eidetica_auth_keys::Keys;
 use eidetica_backend_memory::InMemory;
-use eidetica_kernel::entry::UnsignedEntry;
-use eidetica_kernel::{ErrorKind, Id, Result, SecretKey};
+use eidetica_kernel::auth::{Grant, Grantee, Permission, RightsOp};
+use eidetica_kernel::entry::PARENTS_MAX;
+use eidetica_kernel::{Backend, ErrorKind, Id, Result, SecretKey, SignedEntry};
 
 use super::{Held, Payloads, TOGETHER_MAX};
 use crate::Instance;
@@ -28,20 +29,13 @@ fn tree() -> (Instance, Arc<Tree>) {
 
 /// The payload of a kind that nobody knows: nothing is folded.
 fn payloads(tree: &Tree, bytes: usize) -> Arc<Payloads> {
-    let staged = StagedPayload {
-        name: "blob".to_owned(),
-        kind: "test/1".to_owned(),
-        version: 1,
-        body: vec![7; bytes],
-        read: None,
-    };
-    Arc::new(tree.payloads(&[staged], None).unwrap())
+    Arc::new(tree.payloads(&[staged(bytes)], None).unwrap())
 }
 
 /// A commit that has got into line.
 struct Under<'a> {
     held: Held<'a>,
-    entry: UnsignedEntry,
+    entry: SignedEntry,
     payloads: Arc<Payloads>,
 }
 
@@ -51,23 +45,24 @@ impl<'a> Under<'a> {
     }
 
     fn way_with(tree: &'a Tree, bytes: usize) -> Self {
-        let payloads = payloads(tree, bytes);
-        let (held, entry) = tree.get_in_line(&key(), &payloads).unwrap();
-        Self { held, entry, payloads }
+        Self::way_of(tree, key(), payloads(tree, bytes))
+    }
+
+    fn way_of(tree: &'a Tree, author: SecretKey, payloads: Arc<Payloads>) -> Self {
+        let (held, entry) = tree.get_in_line(&author, &payloads).unwrap();
+        Self { held, entry: entry.sign(&author), payloads }
     }
 
     fn id(&self) -> Id {
         self.entry.id()
     }
 
-    /// Signs and writes it.
-    fn write(mut self) -> Result<bool> {
-        let written = self.held.tree.write_in_line(self.held.number, self.entry.sign(&key()), &self.payloads);
-        self.held.left = true;
-        written
+    /// Writes it.
+    fn write(self) -> Result<bool> {
+        self.held.write(self.entry, &self.payloads)
     }
 
-    /// The same in another thread, which has signed it when this returns.
+    /// The same in another thread, which is ready in the line when this returns.
     fn write_beside<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Receiver<Result<bool>>
     where
         'a: 'scope,
@@ -83,6 +78,16 @@ impl<'a> Under<'a> {
             thread::yield_now();
         }
         written
+    }
+}
+
+fn staged(bytes: usize) -> StagedPayload {
+    StagedPayload {
+        name: "blob".to_owned(),
+        kind: "test/1".to_owned(),
+        version: 1,
+        body: vec![7; bytes],
+        read: None,
     }
 }
 
@@ -117,7 +122,80 @@ fn ids_chain_before_anything_is_written_and_one_batch_takes_what_is_ready() {
 }
 
 #[test]
-fn the_first_one_writes_until_nobody_who_is_ready_waits() {
+fn each_author_s_chain_goes_on_in_the_line() {
+    let (_instance, tree) = tree();
+    let other = SecretKey::from_bytes([9; 32]);
+    let grant = RightsOp::Grant {
+        to: Grantee::Key(other.public_key()),
+        grant: Grant::new(Permission::Write, 100),
+        keep: Vec::new(),
+    };
+    let granted = tree.commit(&key(), &[], Some(&grant), None, None).unwrap();
+    let one = Under::way(&tree);
+    let two = Under::way_of(&tree, other.clone(), payloads(&tree, 1));
+    let three = Under::way(&tree);
+    let four = Under::way_of(&tree, other, payloads(&tree, 1));
+    let chain = |under: &Under<'_>| {
+        let header = under.entry.header();
+        assert_eq!(header.rights, [granted]);
+        (header.author_prev, header.author_seq)
+    };
+    assert_eq!(chain(&one), (Some(granted), 2));
+    assert_eq!(chain(&two), (None, 0));
+    assert_eq!(chain(&three), (Some(one.id()), 3));
+    assert_eq!(chain(&four), (Some(two.id()), 1));
+    let clocks = [&one, &two, &three, &four].map(|under| under.entry.header().clock);
+    assert!(clocks.is_sorted_by(|a, b| a < b), "{clocks:?}");
+    for under in [one, two, three, four] {
+        assert!(under.write().unwrap());
+    }
+    assert!(tree.verify().unwrap().is_clean());
+}
+
+#[test]
+fn nobody_follows_one_that_leaves_a_tip_aside() {
+    let (_instance, tree) = tree();
+    for _ in 0..PARENTS_MAX + 1 {
+        tree.commit(&key(), &[staged(1)], None, None, Some(&[tree.id])).unwrap();
+    }
+    let one = Under::way(&tree);
+    assert_eq!(one.entry.header().parents.len(), PARENTS_MAX);
+    assert!(!tree.inside.lock().line.lets_in());
+    let id = one.id();
+    thread::scope(|scope| {
+        // It waits for the first one.
+        let two = scope.spawn(|| tree.commit(&key(), &[staged(1)], None, None, None));
+        assert!(one.write().unwrap());
+        two.join().unwrap().unwrap();
+    });
+    let last = log(&tree).pop().unwrap();
+    let (_, last) = read::entry(&*tree.shared.live, tree.keys, &last).unwrap().unwrap();
+    assert!(last.header().parents.contains(&id));
+    assert_eq!(last.header().parents.len(), 2);
+    assert_eq!(tree.look().head.tips.len(), 1);
+}
+
+#[test]
+fn when_another_process_has_written_all_begin_anew() {
+    let backend: Arc<dyn Backend> = Arc::new(InMemory::new());
+    let open = || Instance::builder().shared_backend(backend.clone()).open().unwrap();
+    let (here, there) = (open(), open());
+    let tree = here.inner.trees.create(&Keys, &key(), None).unwrap();
+    let theirs = there.inner.trees.get(&tree.id).unwrap().unwrap();
+    let (one, two) = (Under::way(&tree), Under::way(&tree));
+    let first = theirs.commit(&key(), &[staged(1)], None, None, None).unwrap();
+    thread::scope(|scope| {
+        let two = two.write_beside(scope);
+        assert_eq!(one.write().unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(!two.recv().unwrap().unwrap());
+    });
+    let second = tree.commit(&key(), &[staged(1)], None, None, None).unwrap();
+    assert_eq!(log(&tree), [tree.id, first, second]);
+    assert!(tree.verify().unwrap().is_clean());
+}
+
+#[test]
+fn the_first_place_is_left_to_the_next_one_who_is_ready() {
     let (_instance, tree) = tree();
     let before = tree.generation();
     let first = Under::way(&tree);
