@@ -8,7 +8,10 @@ use eidetica::auth::Permission;
 use eidetica::backend::{Backend, InMemory};
 use eidetica::crdt::{Doc, Value};
 use eidetica::store::DocStore;
-use eidetica::{Database, Instance, testing};
+use eidetica::testing::{self, RawEntry};
+use eidetica::{Database, ErrorKind, Id, Instance, KeyId};
+use eidetica_conformance::backend::FaultyBackend;
+use eidetica_kernel::Header;
 use eidetica_kernel::backend::{Batch, Row, Scan, for_each_row};
 use eidetica_system_tests::state::{State, assert_clean, state};
 
@@ -130,5 +133,80 @@ fn a_rebuild_gives_the_same_state_after_any_single_row_was_altered_deleted_or_ad
         let mut damage = Batch::new();
         damage.put([&key[..], b"\xff"].concat(), (*value).clone());
         place.damaged(damage, (&before, &rows));
+    }
+}
+
+/// The database of an admin and a member, here; the member's key; and its second entry, which the first one doesn't need.
+fn shared(backend: Arc<dyn Backend>) -> (Instance, Database, KeyId, Id) {
+    let node = |backend| {
+        let instance = Instance::builder().shared_backend(backend).open().unwrap();
+        instance.create_user("user", None).unwrap();
+        let user = instance.login_user("user", None).unwrap();
+        let key = user.get_default_key().unwrap();
+        (instance, user, key)
+    };
+    let (here, admin, key) = node(backend);
+    let database = admin.create_database(Doc::new(), key).unwrap();
+    let (there, member, key) = node(Arc::new(InMemory::new()));
+    database.grant(key, Permission::Write, 100).unwrap();
+    testing::ingest(&there, database.root_id(), testing::export_entries(&database).unwrap()).unwrap();
+    let theirs = member.open_database(database.root_id()).unwrap();
+    let write = |value: i64| {
+        let transaction = theirs.new_transaction().unwrap();
+        for store in ["data", "more"] {
+            transaction.get_store::<DocStore>(store).unwrap().set("member", value).unwrap();
+        }
+        transaction.commit().unwrap()
+    };
+    write(1);
+    let second = write(2);
+    testing::ingest(&here, database.root_id(), testing::export_entries(&theirs).unwrap()).unwrap();
+    (here, database, key, second)
+}
+
+fn rights_operations(database: &Database) -> usize {
+    let entries = testing::export_entries(database).unwrap();
+    let header = |entry: &RawEntry| Header::decode(&entry.header).unwrap();
+    entries.iter().filter(|entry| header(entry).store("_rights").is_some()).count()
+}
+
+#[test]
+fn a_revocation_that_breaks_off_is_finished_by_whoever_writes_next() {
+    // The operation, what counts since, either store, and that it is done: five batches.
+    const BATCHES: usize = 5;
+    let unknown = |backend: &FaultyBackend| backend.tear_next_commit(usize::MAX);
+    let fails = |backend: &FaultyBackend| backend.fail_next_commit(ErrorKind::Io);
+    let conflicts = |backend: &FaultyBackend| backend.fail_next_commit(ErrorKind::Conflict);
+    let faults: [(&str, &dyn Fn(&FaultyBackend)); 3] =
+        [("fails", &fails), ("unknown", &unknown), ("conflicts", &conflicts)];
+    for (name, fault) in faults {
+        for spared in 0..=BATCHES {
+            let at = format!("{name} after {spared}");
+            let backend = Arc::new(FaultyBackend::new(InMemory::new()));
+            let (_instance, database, member, second) = shared(backend.clone());
+            let before = rights_operations(&database);
+            (0..spared).for_each(|_| backend.spare_next_commit());
+            fault(&backend);
+            let told = database.revoke_since(member, second);
+            assert_eq!(told.is_ok(), name == "conflicts" || spared == BATCHES, "{at}: {told:?}");
+            let set = || {
+                let transaction = database.new_transaction()?;
+                transaction.get_store::<DocStore>("data")?.set("after", 1)?;
+                transaction.commit()
+            };
+            if spared == BATCHES && name != "conflicts" {
+                set().unwrap_err();
+            }
+            set().unwrap();
+            let written = name != "fails" || spared > 0;
+            assert_eq!(rights_operations(&database) - before, usize::from(written), "{at}");
+            for store in ["data", "more"] {
+                let value = database.get_store_viewer::<DocStore>(store).unwrap().get("member").unwrap();
+                assert_eq!(value.as_i64(), Some(if written { 1 } else { 2 }), "{at}: {store}");
+            }
+            assert_clean(&database);
+            let again = Instance::builder().shared_backend(Arc::new(backend.again())).open().unwrap();
+            assert_clean(&again.load_database(database.root_id()).unwrap());
+        }
     }
 }

@@ -104,15 +104,6 @@ impl Tree {
         Err(self.crowded_out())
     }
 
-    pub(super) fn crowded_out(&self) -> Error {
-        Error::new(
-            ErrorKind::Conflict,
-            "committing to",
-            format_args!("the database {}", self.id.short()),
-            "other processes kept writing to it",
-        )
-    }
-
     pub(super) fn payloads(&self, staged: &[StagedPayload], op: Option<&RightsOp>) -> Result<Payloads> {
         let mut list = Vec::with_capacity(staged.len() + 1);
         let mut add = |name: &str, kind: &str, version: u16, body: Bytes, read| -> Result<()> {

@@ -53,7 +53,7 @@ impl Tree {
 
     /// Judges anew what a failure left unjudged.
     pub(crate) fn finish_reevaluation(&self, core: &mut Core) -> Result<()> {
-        if core.head.reevaluate { self.reevaluate(core) } else { Ok(()) }
+        self.again_on_conflict(core, |core| if core.head.reevaluate { self.reevaluate(core) } else { Ok(()) })
     }
 
     fn write_head(&self, core: &mut Core, mut head: TreeHead, mut batch: Batch) -> Result<()> {
@@ -135,28 +135,40 @@ impl Tree {
             }
         }
         head.tips.sort_unstable();
-        head.reevaluate = false;
         head.epoch += 1;
-        let rebuilt: Vec<((String, String), StoreNo)> = core
-            .stores
-            .read()
-            .iter()
-            .filter(|(store, _)| touched.contains(*store))
-            .map(|(store, number)| (store.clone(), *number))
-            .collect();
-        for ((_, kind), number) in &rebuilt {
-            // Marked in the batch that changes what counts, so that a crash before the rebuild can't hide it.
-            if self.shared.stores.contains_key(&kind[..]) {
-                let state = StoreState { semantics: 0, ..self.store_state(&*reader, &core.head, *number)? };
-                self.put_state(&mut batch, &mut head, *number, state)?;
+        head.reevaluate = false;
+        for ((name, kind), number) in numbered(core) {
+            let Some(store) = self.shared.stores.get(&kind[..]) else { continue };
+            let mut state = self.store_state(&*reader, &core.head, number)?;
+            if touched.contains(&(name, kind)) {
+                state.semantics = 0;
+                self.put_state(&mut batch, &mut head, number, state)?;
             }
+            // Nobody writes to the tree before such stores are derived again: the head says so until then, whatever happens
+            // in between.
+            head.reevaluate |= state.semantics != store.semantics();
         }
         core.forget_infos();
         self.write_head(core, head, batch)?;
-        for ((name, kind), number) in rebuilt {
-            self.rebuild_store(core, &name, &kind, number)?;
+        if core.head.reevaluate {
+            self.rebuild_outdated(core)?;
+            let head = TreeHead { reevaluate: false, ..core.head.clone() };
+            self.write_head(core, head, Batch::new())?;
         }
         self.announce(core);
+        Ok(())
+    }
+
+    /// Derives the stores again whose rows follow other rules than those of their kind, or are marked.
+    pub(crate) fn rebuild_outdated(&self, core: &mut Core) -> Result<()> {
+        for ((name, kind), number) in numbered(core) {
+            let state = self.store_state(&*self.shared.live, &core.head, number)?;
+            if let Some(store) = self.shared.stores.get(&kind[..])
+                && state.semantics != store.semantics()
+            {
+                self.rebuild_store(core, &name, &kind, number)?;
+            }
+        }
         Ok(())
     }
 
@@ -249,13 +261,12 @@ impl Tree {
     /// Derives every store's rows from the entries again.
     pub(crate) fn rebuild(&self) -> Result<()> {
         let mut core = self.lock();
-        self.reevaluate(&mut core)?;
-        self.unsettle();
-        let stores: Vec<((String, String), StoreNo)> =
-            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
-        for ((name, kind), number) in stores {
-            self.rebuild_store(&mut core, &name, &kind, number)?;
-        }
+        self.again_on_conflict(&mut core, |core| {
+            self.reevaluate(core)?;
+            self.unsettle();
+            let mut stores = numbered(core).into_iter();
+            stores.try_for_each(|((name, kind), number)| self.rebuild_store(core, &name, &kind, number))
+        })?;
         self.shared.backend.flush()
     }
 
@@ -308,10 +319,8 @@ impl Tree {
             }
             Ok(true)
         })?;
-        let stores: Vec<((String, String), StoreNo)> =
-            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
         let head = read::head(&*reader, self.keys)?.map(|(_, head)| head).unwrap_or_default();
-        for ((name, kind), number) in stores {
+        for ((name, kind), number) in numbered(&core) {
             self.verify_store(&reader, &head, &name, &kind, number, &mut found)?;
         }
         found.problems.sort();
@@ -371,6 +380,11 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// A tree's stores.
+fn numbered(core: &Core) -> Vec<((String, String), StoreNo)> {
+    core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect()
 }
 
 /// What [`Database::verify`](crate::Database::verify) went through, and what it found.

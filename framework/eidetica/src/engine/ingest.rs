@@ -117,13 +117,7 @@ impl Tree {
     pub(crate) fn take_in(&self, entries: &[Incoming]) -> Result<()> {
         let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
-        for _ in 0..CONFLICTS_MAX {
-            match self.take_in_once(&mut core, entries) {
-                Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
-                done => return done,
-            }
-        }
-        Err(self.crowded_out())
+        self.again_on_conflict(&mut core, |core| self.take_in_once(core, entries))
     }
 
     fn take_in_once(&self, core: &mut Core, entries: &[Incoming]) -> Result<()> {
@@ -304,7 +298,8 @@ impl Tree {
         }
         let core = stage.write()?;
         core.rights.push(*judged);
-        if reevaluate { self.reevaluate(core) } else { Ok(()) }
+        // The entry is written: a conflict from here on concerns what follows from it.
+        self.finish_reevaluation(core)
     }
 
     fn remember_refused(&self, stage: &mut Stage<'_>, id: &Id, reason: &str) -> Result<()> {

@@ -9,10 +9,11 @@ use eidetica_kernel::auth::{AuthPolicy, RightsTable};
 use eidetica_kernel::backend::{Backend, Scan, Snapshot, for_each_row};
 use eidetica_kernel::runtime::{Clock, Rng};
 use eidetica_kernel::store::Store;
-use eidetica_kernel::{Error, HybridClock, Id, PublicKey, Result};
+use eidetica_kernel::{Error, ErrorKind, HybridClock, Id, PublicKey, Result};
 use parking_lot::{Condvar, MappedMutexGuard, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
+use super::ingest::CONFLICTS_MAX;
 use super::layout::{Arrival, AuthorNo, StoreNo, TreeKeys, TreeNo};
 use super::line::Line;
 use super::read;
@@ -339,17 +340,7 @@ impl Tree {
     fn settle(&self) -> Result<()> {
         let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
-        let stores: Vec<((String, String), StoreNo)> =
-            core.stores.read().iter().map(|(store, number)| (store.clone(), *number)).collect();
-        for ((name, kind), number) in stores {
-            let state = self.store_state(&*self.shared.live, &core.head, number)?;
-            if let Some(store) = self.shared.stores.get(&kind[..])
-                && state.semantics != store.semantics()
-            {
-                self.rebuild_store(&mut core, &name, &kind, number)?;
-            }
-        }
-        Ok(())
+        self.rebuild_outdated(&mut core)
     }
 
     /// Reads the summary anew: another process has written.
@@ -358,6 +349,30 @@ impl Tree {
         *core = Core::load(self.policy.clone(), &*self.shared.live, self.keys)?;
         core.waiting = waiting;
         Ok(())
+    }
+
+    /// Does it again, on what is now, whenever another process wrote first.
+    pub(super) fn again_on_conflict<T>(
+        &self,
+        core: &mut Core,
+        mut work: impl FnMut(&mut Core) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..CONFLICTS_MAX {
+            match work(core) {
+                Err(error) if error.kind() == ErrorKind::Conflict => self.reload(core)?,
+                done => return done,
+            }
+        }
+        Err(self.crowded_out())
+    }
+
+    pub(super) fn crowded_out(&self) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            "committing to",
+            format_args!("the database {}", self.id.short()),
+            "other processes kept writing to it",
+        )
     }
 
     /// A store's state as the reader has it, of which `head` is the head too.
@@ -513,11 +528,6 @@ impl Tree {
 
 /// A denial as an error of the caller's.
 pub(crate) fn denied(operation: &'static str, tree: &Id, reason: impl std::fmt::Display) -> Error {
-    Error::new(
-        eidetica_kernel::ErrorKind::PermissionDenied,
-        operation,
-        format_args!("the database {}", tree.short()),
-        reason,
-    )
-    .hint("ask an admin of the database for a grant, or use a key that has one")
+    Error::new(ErrorKind::PermissionDenied, operation, format_args!("the database {}", tree.short()), reason)
+        .hint("ask an admin of the database for a grant, or use a key that has one")
 }

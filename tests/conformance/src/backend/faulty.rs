@@ -52,6 +52,7 @@ struct State {
 }
 
 enum Fault {
+    None,
     Fails(ErrorKind),
     /// Applies this many writes all the same.
     Tears(usize),
@@ -83,6 +84,11 @@ impl FaultyBackend {
     /// The next read fails so. Called several times: so many reads fail, in that order.
     pub fn fail_next_read(&self, kind: ErrorKind) {
         self.shared.state().reads.push_back(kind);
+    }
+
+    /// The next commit succeeds, and the faults asked for after this concern those behind it.
+    pub fn spare_next_commit(&self) {
+        self.shared.state().commits.push_back(Fault::None);
     }
 
     /// The next commit fails so and leaves nothing.
@@ -209,7 +215,7 @@ impl Backend for FaultyBackend {
         batch.check_limits()?;
         let undo = self.shared.undo(&batch)?;
         let batch = match state.commits.pop_front() {
-            None => batch,
+            None | Some(Fault::None) => batch,
             Some(Fault::Fails(kind)) => return Err(injected(kind, "committing to")),
             Some(Fault::Tears(count)) => {
                 let mut torn = Batch::new();
