@@ -52,7 +52,7 @@ fn held(database: &Database) -> Vec<Id> {
 }
 
 /// The rows, sorted.
-fn rows(database: &Database) -> Vec<(usize, usize)> {
+fn rows(database: &Database) -> Vec<Written> {
     let table = database.get_store_viewer::<Table<Row>>("rows").unwrap();
     let row = |row: Result<(RowId, Row)>| row.map(|(_, row)| (row.writer, row.number));
     let mut rows: Vec<_> = table.scan().map(row).collect::<Result<_>>().unwrap();
@@ -100,26 +100,37 @@ enum Fault {
 #[test]
 fn a_commit_that_fails_takes_no_other_with_it() {
     let faults = [ErrorKind::Io, ErrorKind::Conflict, ErrorKind::LimitExceeded, ErrorKind::Full];
-    let (done, failed, rows) = beside_others(&faults.map(Fault::Fails));
-    assert_eq!(rows, done, "what was told is there, and nothing else");
+    let Outcome { told, failed, rows } = beside_others(&faults.map(Fault::Fails));
+    assert_eq!(rows, told, "what was told is there, and nothing else");
     // One that shared a batch is written by itself when the batch fails, and others begin anew after a conflict.
     assert!(failed <= ROUNDS * 3 / 4, "{failed}");
 }
 
 #[test]
 fn a_commit_whose_fate_is_unknown_is_not_made_twice() {
-    let (done, failed, rows) = beside_others(&[Fault::Unknown, Fault::Fails(ErrorKind::Conflict)]);
+    let Outcome { told, failed, rows } = beside_others(&[Fault::Unknown, Fault::Fails(ErrorKind::Conflict)]);
     assert!(rows.is_sorted_by(|a, b| a < b), "none is there twice");
-    assert!(done.iter().all(|done| rows.binary_search(done).is_ok()), "what was told is there");
-    assert!(rows.len() - done.len() <= failed);
+    assert!(told.iter().all(|told| rows.binary_search(told).is_ok()), "what was told is there");
+    assert!(rows.len() - told.len() <= failed);
     assert!(failed <= ROUNDS / 2, "{failed}");
 }
 
 const ROUNDS: usize = 60;
 
+/// A writer, and the number of its write.
+type Written = (usize, usize);
+
+struct Outcome {
+    /// What the writers were told is done, sorted.
+    told: Vec<Written>,
+    /// How many of their commits failed.
+    failed: usize,
+    /// The rows at the end.
+    rows: Vec<Written>,
+}
+
 /// Several threads write while the backend has these faults in turn, beside commits of other kinds and entries of another replica.
-/// Returns what the writers were told is done, how many of their commits failed, and the rows at the end.
-fn beside_others(faults: &[Fault]) -> (Vec<(usize, usize)>, usize, Vec<(usize, usize)>) {
+fn beside_others(faults: &[Fault]) -> Outcome {
     let backend = Arc::new(FaultyBackend::new(InMemory::new()));
     let (instance, user, database) = node(backend.clone());
     let peer = Instance::open(Box::new(InMemory::new())).unwrap();
@@ -192,7 +203,7 @@ fn beside_others(faults: &[Fault]) -> (Vec<(usize, usize)>, usize, Vec<(usize, u
     assert!(ids.iter().all(|id| held.contains(id)), "what was told to be committed is there");
     rows_told.sort_unstable();
     assert_clean(&database);
-    (rows_told, failed.into_inner(), rows(&database))
+    Outcome { told: rows_told, failed: failed.into_inner(), rows: rows(&database) }
 }
 
 /// A backend whose commits wait while the gate is shut.
