@@ -138,7 +138,7 @@ impl Tree {
         head.epoch += 1;
         head.reevaluate = false;
         for ((name, kind), number) in numbered(core) {
-            let Some(store) = self.shared.stores.get(&kind[..]) else { continue };
+            let store = self.shared.stores.get(&kind[..]);
             let mut state = self.store_state(&*reader, &core.head, number)?;
             if touched.contains(&(name, kind)) {
                 state.semantics = 0;
@@ -146,7 +146,7 @@ impl Tree {
             }
             // Nobody writes to the tree before such stores are derived again: the head says so until then, whatever happens
             // in between.
-            head.reevaluate |= state.semantics != store.semantics();
+            head.reevaluate |= store.is_some_and(|store| state.semantics != store.semantics());
         }
         core.forget_infos();
         self.write_head(core, head, batch)?;

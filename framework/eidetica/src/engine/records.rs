@@ -71,7 +71,7 @@ impl TreeHead {
 /// A store's row: what its rows were derived with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoreState {
-    /// [`Store::semantics`](eidetica_kernel::Store::semantics); 0 while the kind isn't linked.
+    /// [`Store::semantics`](eidetica_kernel::Store::semantics); 0 once the rows lack something, as where the kind isn't linked.
     pub(crate) semantics: u32,
     pub(crate) digest: StateDigest,
 }

@@ -39,6 +39,8 @@ pub(crate) struct Stage<'a> {
     new_stores: HashMap<(String, String), StoreNo>,
     /// Boxed: a node of the map would have room for eleven of them.
     stores: BTreeMap<StoreNo, Box<StagedStore>>,
+    /// Stores of kinds that aren't linked, whose rows lack what is staged.
+    missed: BTreeMap<StoreNo, StoreState>,
     /// Rows of the stores of the one entry that is staged, where they were read already and are as they were.
     read: Vec<Option<Arc<Remembering<StoreRows>>>>,
     refused: HashSet<Id>,
@@ -59,6 +61,7 @@ impl<'a> Stage<'a> {
             chain_tips: Vec::new(),
             new_stores: HashMap::new(),
             stores: BTreeMap::new(),
+            missed: BTreeMap::new(),
             read: Vec::new(),
             refused: HashSet::new(),
             entries: 0,
@@ -227,12 +230,9 @@ impl<'a> Stage<'a> {
         payload: &[u8],
         read: Option<Arc<Remembering<StoreRows>>>,
     ) -> Result<()> {
-        let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return Ok(()) };
+        let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return self.miss(number) };
         if !self.stores.contains_key(&number) {
-            let mut state = match self.core.store_states.get(&number) {
-                Some(state) => *state,
-                None => self.tree.store_state(&*self.tree.shared.live, &self.core.head, number)?,
-            };
+            let mut state = self.state_before(number)?;
             state.semantics = store.semantics();
             let rows = read.unwrap_or_else(|| {
                 let snapshot = self.tree.shared.live.clone();
@@ -243,6 +243,22 @@ impl<'a> Stage<'a> {
         let Some(staged) = self.stores.get_mut(&number) else { return Ok(()) };
         fold_into(&*store, &*staged.rows, &mut staged.changes, stamp, arrival, payload)?;
         Ok(())
+    }
+
+    /// A payload isn't folded, as its kind isn't linked: its store is derived again once it is.
+    fn miss(&mut self, number: StoreNo) -> Result<()> {
+        let state = self.state_before(number)?;
+        if state.semantics != 0 {
+            self.missed.insert(number, StoreState { semantics: 0, ..state });
+        }
+        Ok(())
+    }
+
+    fn state_before(&self, number: StoreNo) -> Result<StoreState> {
+        match self.core.store_states.get(&number) {
+            Some(state) => Ok(*state),
+            None => self.tree.store_state(&*self.tree.shared.live, &self.core.head, number),
+        }
     }
 
     /// Marks that what counts must be derived again, in the same batch as the operation that causes it.
@@ -292,6 +308,14 @@ impl<'a> Stage<'a> {
             }
             put_rows(&mut self.batch, keys, *number, std::mem::take(&mut staged.changes));
         }
+        for (number, state) in &self.missed {
+            match &mut self.head.written {
+                Some((written, held)) if written == number => *held = *state,
+                _ => {
+                    self.batch.put(keys.store_state(*number), encode("a store's state", state)?);
+                }
+            }
+        }
         // The last one's goes into the head, the others' into their rows; so does that of the store that was there.
         let mut states: Vec<(StoreNo, StoreState)> =
             self.stores.iter().map(|(number, staged)| (*number, staged.state)).collect();
@@ -325,6 +349,7 @@ impl<'a> Stage<'a> {
         for (number, staged) in self.stores {
             self.core.store_states.insert(number, staged.state);
         }
+        self.core.store_states.extend(self.missed);
         for (id, info) in self.infos {
             self.core.remember(id, info);
         }
