@@ -276,12 +276,13 @@ pub enum Undone {
 /// - **F4** Whatever bytes a payload has, `apply` answers [`Applied::NoEffect`] or folds it; it never panics, and it fails only
 ///   when the rows can't be read.
 /// - **F5** `undo` after `apply` gives the rows without that payload, or answers [`Undone::Rebuild`] and changes nothing.
-/// - **F6** `semantics` changes whenever the same payloads would give other rows.
+/// - **F6** `semantics` changes whenever the same payloads would give other rows. It is never 0: that marks rows which lack
+///   something.
 pub trait Store: Send + Sync + 'static {
     /// The kind and the version of its payloads: `doc/1`.
     fn kind(&self) -> &'static str;
 
-    /// Number of the folding rules; rows derived under another number are derived again.
+    /// Number of the folding rules, from 1; rows derived under another number are derived again.
     fn semantics(&self) -> u32;
 
     /// Folds a payload into the rows.

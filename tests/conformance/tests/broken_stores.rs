@@ -261,11 +261,17 @@ broken! { IgnoresTheOutput {}
     }
 }
 
-static SEMANTICS: AtomicU32 = AtomicU32::new(0);
+static SEMANTICS: AtomicU32 = AtomicU32::new(1);
 
 broken! { ChangingSemantics {}
     fn semantics(&self) -> u32 {
         SEMANTICS.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+broken! { SemanticsZero {}
+    fn semantics(&self) -> u32 {
+        0
     }
 }
 
@@ -283,7 +289,7 @@ fn a_right_store_passes() {
 #[test]
 fn broken_stores_are_caught_by_the_case_for_what_they_break() {
     type Make = fn() -> Arc<dyn Store>;
-    let caught: [(Make, &str); 20] = [
+    let caught: [(Make, &str); 21] = [
         (LastArrivalWins::make, "payloads_in_any_order_give_the_same_state"),
         (ArrivalInState::make, "state_does_not_depend_on_arrival_numbers"),
         (CountsDuplicates::make, "a_payload_applied_again_changes_nothing"),
@@ -303,6 +309,7 @@ fn broken_stores_are_caught_by_the_case_for_what_they_break() {
         (ExportsNonsense::make, "state_is_exported_as_one_json_value"),
         (IgnoresTheOutput::make, "state_is_exported_as_one_json_value"),
         (ChangingSemantics::make, "kind_and_semantics_stay"),
+        (SemanticsZero::make, "kind_and_semantics_stay"),
         (KindWithoutVersion::make, "kind_and_semantics_stay"),
     ];
     for (store, case) in caught {

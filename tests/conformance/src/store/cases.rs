@@ -467,6 +467,7 @@ fn names(setup: &Setup) -> Outcome {
     ensure(one.kind() == other.kind() && one.semantics() == other.semantics(), || {
         "two stores of one kind differ in kind or semantics".into()
     })?;
+    ensure(one.semantics() != 0, || "semantics is 0, which says that rows must be derived again".into())?;
     let (name, version) = one.kind().split_once('/').unwrap_or_default();
     ensure(!name.is_empty() && version.parse::<u32>().is_ok(), || {
         format!("the kind {:?} isn't a name, a slash and a version", one.kind())
