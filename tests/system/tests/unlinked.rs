@@ -11,7 +11,7 @@ use eidetica::crdt::Doc;
 use eidetica::{Database, Id, Instance, Result, User, testing};
 use eidetica_conformance::store::Reference;
 use eidetica_kernel::StoreHandle;
-use eidetica_kernel::store::{Draft, RowReader, RowTable, StoreTx};
+use eidetica_kernel::store::{Draft, RowTable, StoreTx};
 use eidetica_system_tests::node::set;
 use eidetica_system_tests::state::{assert_clean, state};
 
