@@ -148,7 +148,8 @@ impl Instance {
         for key in &record.keys {
             keys.push((key.public, key.display_name.clone(), Arc::new(key.open(&opener)?)));
         }
-        let session = Arc::new(Session { name: name.to_owned(), opener, keys: Mutex::new(keys) });
+        let session =
+            Arc::new(Session { name: name.to_owned(), opener: Mutex::new(opener), keys: Mutex::new(keys) });
         self.inner.sessions.lock().push(session.clone());
         Ok(User { inner: self.inner.clone(), session })
     }
@@ -208,7 +209,12 @@ impl Instance {
             }
             record.protection = protection.clone();
             Ok(())
-        })
+        })?;
+        // Who is logged in stays so, and seals further keys under the new one.
+        for session in self.inner.sessions().iter().filter(|session| session.name == name) {
+            *session.opener.lock() = sealing.clone();
+        }
+        Ok(())
     }
 
     /// Opens a database that is held here. What is written through the handle is signed by the last logged-in user's key
@@ -358,8 +364,19 @@ impl Inner {
             return Ok(id);
         }
         let rng = &*self.runtime.context.rng;
-        let sealed = KeyRecord::seal(&key, display_name.clone(), &session.opener, rng)?;
+        let opener = session.opener.lock().clone();
+        let sealed = KeyRecord::seal(&key, display_name.clone(), &opener, rng)?;
         self.change_user(&session.name, |record| {
+            // A key sealed under another password than the others would lock them all away.
+            if record.keys.first().is_some_and(|held| held.open(&opener).is_err()) {
+                return Err(Error::new(
+                    ErrorKind::PermissionDenied,
+                    "adding a key to the user",
+                    excerpt(&session.name, 140),
+                    "the password was changed since they logged in",
+                )
+                .hint("log in again"));
+            }
             if !record.keys.iter().any(|held| held.public == id) {
                 record.keys.push(sealed.clone());
             }
@@ -495,6 +512,7 @@ impl InstanceBuilder {
             preferences,
             closed: AtomicBool::new(false),
         });
+        inner.trees.finish_removals()?;
         Ok(Instance { inner })
     }
 }

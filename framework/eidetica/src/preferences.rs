@@ -181,9 +181,10 @@ impl User {
     }
 
     fn change_preferences(&self, tree: &Id, batch: Batch) -> Result<()> {
-        self.inner.backend.commit(batch)?;
-        self.inner.backend.flush()?;
-        self.inner.preferences_changed(tree)
+        let written = self.inner.backend.commit(batch).and_then(|()| self.inner.backend.flush());
+        // Also where it is the flush that failed: what is read is what counts.
+        let changed = self.inner.preferences_changed(tree);
+        written.and(changed)
     }
 }
 
@@ -198,17 +199,18 @@ impl Inner {
     }
 
     fn preferences_changed(&self, tree: &Id) -> Result<()> {
-        let mut settings = Vec::new();
-        for_each_row(
-            Scan::prefix(&layout::preferences_of(tree)),
-            |scan| self.backend.scan(scan),
-            |(_, row)| {
-                settings.push(decode::<Record>("preferences", &row)?.settings);
-                Ok(())
-            },
-        )?;
         {
+            // Held while the rows are read: of two changes at once the later one is read last.
             let mut combined = self.preferences.lock();
+            let mut settings = Vec::new();
+            for_each_row(
+                Scan::prefix(&layout::preferences_of(tree)),
+                |scan| self.backend.scan(scan),
+                |(_, row)| {
+                    settings.push(decode::<Record>("preferences", &row)?.settings);
+                    Ok(())
+                },
+            )?;
             match settings.is_empty() {
                 true => combined.remove(tree),
                 false => combined.insert(*tree, combine(&settings)),

@@ -19,7 +19,7 @@ pub(crate) type HeldKey = (KeyId, Option<String>, Arc<SecretKey>);
 /// What is kept in memory of a logged-in user.
 pub(crate) struct Session {
     pub(crate) name: String,
-    pub(crate) opener: Opener,
+    pub(crate) opener: Mutex<Opener>,
     /// In the order they were added; the first is the default key.
     pub(crate) keys: Mutex<Vec<HeldKey>>,
 }

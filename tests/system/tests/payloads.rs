@@ -6,6 +6,7 @@
 use eidetica::auth::Permission;
 use eidetica::backend::File;
 use eidetica::crdt::Value;
+use eidetica::store::DocStore;
 use eidetica::{Database, Error, Result};
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
@@ -15,6 +16,7 @@ use eidetica_system_tests::state::{assert_clean, state};
 
 eidetica_system_tests::over_http_and_iroh! {
     payloads_from_one_byte_to_eight_mebibytes_pass_both_ways,
+    an_entry_of_many_payloads_passes_whatever_they_add_up_to,
     a_transfer_of_one_large_payload_that_was_cut_goes_on_where_it_was,
     a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was,
 }
@@ -134,5 +136,30 @@ async fn a_transfer_of_many_entries_that_was_cut_goes_on_where_it_was(over: Over
     })
     .await?;
     assert_resumed("1,000 payloads of 6 kB", bytes);
+    Ok(())
+}
+
+async fn an_entry_of_many_payloads_passes_whatever_they_add_up_to(over: Over) -> Result<()> {
+    // Each of them short enough to be sent along, together longer than any message.
+    const STORES: u64 = 60;
+    let (a, b) = (over.node()?, over.node()?);
+    let (here, beside) = (shared(&a, &b)?, shared(&a, &b)?);
+    // Others in the same message.
+    for number in 0..20 {
+        set(&here, &number.to_string(), Value::from(noise(number, 9_000)))?;
+    }
+    let transaction = here.new_transaction()?;
+    for number in 0..STORES {
+        let store = transaction.get_store::<DocStore>(format!("store {number}"))?;
+        store.set("noise", Value::from(noise(number, 30_000)))?;
+    }
+    transaction.commit()?;
+    set(&beside, "key", "value")?;
+    let at = a.at()?.to_string();
+    let there = within("a sync", b.fetch(&at, here.root_id())).await?;
+    let first = within("another one on the same link", b.fetch(&at, beside.root_id())).await?;
+    assert_eq!(get(&first, "key")?.as_str(), Some("value"));
+    assert_eq!(state(&there)?, state(&here)?);
+    assert_clean(&there);
     Ok(())
 }

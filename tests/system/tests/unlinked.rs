@@ -8,7 +8,7 @@ use std::sync::Arc;
 use eidetica::auth::Permission;
 use eidetica::backend::{Backend, InMemory};
 use eidetica::crdt::Doc;
-use eidetica::{Database, Id, Instance, Result, User, testing};
+use eidetica::{Database, Event, Id, Instance, Result, User, testing};
 use eidetica_conformance::store::Reference;
 use eidetica_kernel::StoreHandle;
 use eidetica_kernel::store::{Draft, RowTable, StoreTx};
@@ -92,6 +92,7 @@ fn what_came_while_a_kind_was_unknown_is_folded_once_it_is_known() {
         copy(&here, &replica);
         assert_eq!(registers(&replica.load_database(here.root_id()).unwrap())[0], Some(1));
     }
+    let told;
     write(&here, 0, 2);
     write(&here, 1, 3);
     set(&here, "beside", 1).unwrap();
@@ -101,9 +102,16 @@ fn what_came_while_a_kind_was_unknown_is_folded_once_it_is_known() {
         let there = replica.load_database(here.root_id()).unwrap();
         assert_eq!(testing::export_entries(&there).unwrap(), testing::export_entries(&here).unwrap());
         assert_clean(&there);
+        told = there.subscribe().unwrap().position();
     }
     let (replica, _user) = open(&backend, true);
     let there = replica.load_database(here.root_id()).unwrap();
+    let mut changes = there.subscribe_from(told).unwrap();
+    assert!(
+        matches!(changes.try_next().unwrap(), Some(Event::Reset { .. })),
+        "what was told then has changed"
+    );
+    assert!(changes.try_next().unwrap().is_none());
     assert_eq!(registers(&there), [Some(2), Some(3), None, None]);
     assert_eq!(state(&there).unwrap(), state(&here).unwrap());
     assert_clean(&there);

@@ -93,7 +93,10 @@ impl Tree {
                 _ => self.merge_crowded_rights(&mut core, author),
             };
             match merged.and_then(|()| self.commit_once(&mut core, author, &payloads, op, base)) {
-                Err(error) if error.kind() == ErrorKind::Conflict => self.reload(&mut core)?,
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    self.reload(&mut core)?;
+                    self.finish_reevaluation(&mut core)?;
+                }
                 // The transaction's snapshot is gone; the rows are read from what is now.
                 Err(error) if error.kind() == ErrorKind::Expired && !payloads.read.is_empty() => {
                     payloads.read.clear();

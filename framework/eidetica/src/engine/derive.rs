@@ -254,6 +254,10 @@ impl Tree {
         put_rows(&mut batch, self.keys, number, fresh);
         let state = StoreState { semantics: store.semantics(), digest };
         let mut head = core.head.clone();
+        if self.store_state(&*self.shared.live, &head, number)?.digest != digest {
+            // Subscribers that were told of what it was derived from have seen nothing of it.
+            head.epoch += 1;
+        }
         self.put_state(&mut batch, &mut head, number, state)?;
         self.write_head(core, head, batch)
     }

@@ -106,6 +106,7 @@ impl Tree {
                         queue.push_front(incoming);
                     }
                     self.reload(&mut core)?;
+                    self.finish_reevaluation(&mut core)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -117,7 +118,10 @@ impl Tree {
     pub(crate) fn take_in(&self, entries: &[Incoming]) -> Result<()> {
         let mut core = self.lock();
         self.finish_reevaluation(&mut core)?;
-        self.again_on_conflict(&mut core, |core| self.take_in_once(core, entries))
+        self.again_on_conflict(&mut core, |core| {
+            self.finish_reevaluation(core)?;
+            self.take_in_once(core, entries)
+        })
     }
 
     fn take_in_once(&self, core: &mut Core, entries: &[Incoming]) -> Result<()> {
@@ -270,7 +274,9 @@ impl Tree {
                     stage.core.waiting.put(missing, incoming);
                 }
                 Verdict::Refuse(reason) => {
-                    self.remember_refused(&mut stage, &id, &reason)?;
+                    if !stage.refused_before(&id)? {
+                        self.remember_refused(&mut stage, &id, &reason)?;
+                    }
                     report.refused.push((id, reason));
                     // Whatever waits for it is refused in turn.
                     queue.extend(stage.core.waiting.take(&id));

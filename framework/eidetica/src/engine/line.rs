@@ -174,6 +174,9 @@ impl Tree {
             if let Some(id) = tried
                 && read::arrival_of(&*self.shared.live, self.keys, &id)?.is_some()
             {
+                // Links and subscribers are told of it.
+                let mut core = self.lock();
+                self.reload(&mut core)?;
                 return Ok(id);
             }
         }

@@ -214,8 +214,9 @@ impl<'a> Stage<'a> {
         let number = self.head.next_store;
         self.head.next_store += 1;
         self.batch.put(self.tree.keys.store(name, kind), encode("a store's number", &number)?);
-        self.batch
-            .put(self.tree.keys.store_state(number), encode("a store's state", &StoreState::default())?);
+        let semantics = self.tree.shared.stores.get(kind).map_or(0, |store| store.semantics());
+        let state = StoreState { semantics, ..StoreState::default() };
+        self.batch.put(self.tree.keys.store_state(number), encode("a store's state", &state)?);
         self.new_stores.insert(store, number);
         Ok(number)
     }
@@ -233,7 +234,10 @@ impl<'a> Stage<'a> {
         let Some(store) = self.tree.shared.stores.get(kind).cloned() else { return self.miss(number) };
         if !self.stores.contains_key(&number) {
             let mut state = self.state_before(number)?;
-            state.semantics = store.semantics();
+            // One that exists and must be derived again stays so.
+            if self.new_stores.values().any(|fresh| *fresh == number) {
+                state.semantics = store.semantics();
+            }
             let rows = read.unwrap_or_else(|| {
                 let snapshot = self.tree.shared.live.clone();
                 Arc::new(Remembering::new(StoreRows { snapshot, keys: self.tree.keys, store: number }))

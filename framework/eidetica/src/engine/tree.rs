@@ -348,6 +348,7 @@ impl Tree {
         let waiting = std::mem::take(&mut core.waiting);
         *core = Core::load(self.policy.clone(), &*self.shared.live, self.keys)?;
         core.waiting = waiting;
+        self.announce(core);
         Ok(())
     }
 

@@ -180,21 +180,38 @@ impl Trees {
         Err(Error::new(ErrorKind::Conflict, "numbering", id, "other processes kept creating databases"))
     }
 
-    /// Removes a tree with all its rows; a mark stays so that peers don't bring it back.
+    /// Removes a tree with all its rows; a mark stays so that peers don't bring it back. `false` if there is nothing to remove.
     pub(crate) fn remove(&self, id: &Id) -> Result<bool> {
-        let Some(record) = self.record(id)?.filter(|record| !record.removed) else { return Ok(false) };
-        let mut batch = Batch::new();
+        let Some(record) = self.record(id)? else { return Ok(false) };
         let marked = TreeRecord { removed: true, ..record };
-        batch.put(layout::tree_directory(id), encode("the tree directory", &marked)?);
-        self.shared.backend.commit(batch)?;
+        if !record.removed {
+            let mut batch = Batch::new();
+            batch.put(layout::tree_directory(id), encode("the tree directory", &marked)?);
+            self.shared.backend.commit(batch)?;
+        }
         // Behind the mark: before it, whoever asked for the tree in between would have opened it again.
         let open = self.open.lock().remove(id);
         if let Some(tree) = open {
             tree.end();
         }
-        self.wipe(TreeKeys(marked.number))?;
+        let wiped = self.wipe(TreeKeys(marked.number))?;
         self.shared.backend.flush()?;
-        Ok(true)
+        Ok(wiped || !record.removed)
+    }
+
+    /// Removes what removals that broke off have left.
+    pub(crate) fn finish_removals(&self) -> Result<()> {
+        for_each_row(
+            Scan::prefix(&layout::tree_directories()),
+            |scan| self.shared.live.scan(scan),
+            |(_, row)| {
+                let record: TreeRecord = decode("the tree directory", &row)?;
+                if record.removed {
+                    self.wipe(TreeKeys(record.number))?;
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Tells those who watch any of the trees that nothing more will come.
@@ -206,7 +223,9 @@ impl Trees {
 
     /// Forgets that a tree was removed.
     pub(crate) fn allow_again(&self, id: &Id) -> Result<()> {
-        if self.was_removed(id)? {
+        if let Some(record) = self.record(id)?.filter(|record| record.removed) {
+            // Without its number nothing would find the rows that are left.
+            self.wipe(TreeKeys(record.number))?;
             let mut batch = Batch::new();
             batch.delete(layout::tree_directory(id));
             self.shared.backend.commit(batch)?;
@@ -214,13 +233,16 @@ impl Trees {
         Ok(())
     }
 
-    fn wipe(&self, keys: TreeKeys) -> Result<()> {
+    /// Deletes all rows of a tree; `false` if there is none.
+    fn wipe(&self, keys: TreeKeys) -> Result<bool> {
         let scan = Scan::prefix(&keys.all());
+        let mut wiped = false;
         loop {
             let page = self.shared.live.scan(&scan)?;
             if page.rows.is_empty() {
-                return Ok(());
+                return Ok(wiped);
             }
+            wiped = true;
             let mut batch = Batch::new();
             for (key, _) in page.rows {
                 batch.delete(key);

@@ -9,7 +9,7 @@ use eidetica_kernel::entry::signature_message;
 use eidetica_kernel::{Id, PublicKey, Result, SignatureBatch, SignedEntry};
 
 use super::messages::{
-    BATCH_BYTES, BATCH_ENTRIES_MAX, HEADS_MAX, Have, INLINE_BYTES_MAX, SAMPLE_MAX, WireEntry, WirePayload,
+    BATCH_BYTES, BATCH_ENTRIES_MAX, HEADS_MAX, Have, SAMPLE_MAX, WireEntry, WirePayload, chunked,
 };
 use crate::engine::layout::Arrival;
 use crate::engine::read;
@@ -236,8 +236,8 @@ impl Plan {
                     return Ok(true);
                 }
                 let mut payloads = Vec::with_capacity(entry.header().stores.len());
-                for (at, store) in entry.header().stores.iter().enumerate() {
-                    payloads.push(if store.payload_bytes as usize > INLINE_BYTES_MAX {
+                for (at, chunked) in chunked(&entry.header().stores).enumerate() {
+                    payloads.push(if chunked {
                         WirePayload::Chunked
                     } else {
                         match read::payload(&*reader, tree.keys, arrival, &entry, at)? {

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use eidetica_kernel::auth::Permission;
+use eidetica_kernel::entry::StoreRef;
 use eidetica_kernel::{Error, ErrorKind, Fault, Id, PublicKey, Result, Signature, SignedEntry, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,19 @@ pub(crate) const BATCH_BYTES: usize = 192 * 1_024;
 pub(crate) const BATCH_ENTRIES_MAX: usize = 1_024;
 /// Payloads longer than this are asked for in pieces.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 * 1_024;
+/// Bytes of payloads that one entry brings along at most; further ones are asked for.
+const INLINE_BYTES_OF_ENTRY_MAX: usize = 64 * 1_024;
+
+/// Which payloads of an entry are asked for rather than sent along: large ones, and those beyond what an entry may bring along.
+pub(crate) fn chunked(stores: &[StoreRef]) -> impl Iterator<Item = bool> {
+    let mut inline = 0;
+    stores.iter().map(move |store| {
+        let bytes = store.payload_bytes as usize;
+        let chunked = bytes > INLINE_BYTES_MAX || inline + bytes > INLINE_BYTES_OF_ENTRY_MAX;
+        inline += if chunked { 0 } else { bytes };
+        chunked
+    })
+}
 /// Longest piece of a payload, in bytes.
 pub(crate) const PIECE_BYTES_MAX: usize = 60 * 1_024;
 /// Heads that [`Have`] names at most.

@@ -354,9 +354,12 @@ fn make_room(inner: &Inner, keys: crate::engine::layout::TreeKeys, bytes: u64) -
 fn ingest(inner: &Arc<Inner>, tree: Option<Arc<Tree>>, mut entries: Vec<Incoming>) -> Result<Ingest> {
     let long: Vec<[u8; 32]> = entries
         .iter()
-        .flat_map(|incoming| incoming.entry.header().stores.iter())
-        .filter(|store| store.payload_bytes as usize > super::messages::INLINE_BYTES_MAX)
-        .map(|store| store.payload_hash)
+        .flat_map(|incoming| {
+            let stores = &incoming.entry.header().stores;
+            stores.iter().zip(super::messages::chunked(stores))
+        })
+        .filter(|(_, chunked)| *chunked)
+        .map(|(store, _)| store.payload_hash)
         .collect();
     let mut outcome = Ingest::default();
     let tree = match tree {
