@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use eidetica::auth::Permission;
-use eidetica::sync::{Admission, AuthParams, RequestStatus, SyncError, SyncPeerInfo};
-use eidetica::{Database, Error, Result};
+use eidetica::backend::{Backend, InMemory};
+use eidetica::sync::{Admission, AuthParams, ConnectionState, RequestStatus, SyncError, SyncPeerInfo};
+use eidetica::{Database, Error, ErrorKind, Instance, Result};
+use eidetica_conformance::backend::FaultyBackend;
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
 
@@ -198,5 +202,49 @@ async fn what_one_peer_may_have_waiting_is_bounded(over: Over) -> Result<()> {
     let busy = ask(&b, &a, &here, Permission::Read).await.unwrap_err();
     assert!(matches!(busy.sync_error(), Some(SyncError::Network { .. })), "{busy}");
     assert_eq!(a.instance.sync()?.pending_bootstrap_requests()?.len(), 16);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_broke_off_before_its_grant_waits_for_a_person_again() -> Result<()> {
+    let (backend, theirs) = (FaultyBackend::new(InMemory::new()), Arc::new(InMemory::new()));
+    let a = Node::http_on(Box::new(backend.again()))?;
+    let sync = a.instance.sync()?;
+    let asking = || {
+        let backend: Arc<dyn Backend> = theirs.clone();
+        let node = Node::of(Instance::builder().shared_backend(backend).open()?.enable_sync()?)?;
+        node.instance.sync()?.enable_http_transport()?;
+        Ok::<_, Error>(node)
+    };
+    let here = a.create()?;
+    let b = asking()?;
+    let (peer, id) = (b.peer(), pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err()));
+    drop(b);
+    let info = || sync.get_peer_info(peer).unwrap().unwrap();
+    until("it has left", || info().connection_state == ConnectionState::Disconnected).await;
+    // The decision is written, and neither the grant nor that it is taken back.
+    backend.spare_next_commit();
+    backend.fail_next_commit(ErrorKind::Io);
+    backend.fail_next_commit(ErrorKind::Io);
+    sync.approve_bootstrap_request(&id, a.key()?).unwrap_err();
+    assert_eq!(sync.get_bootstrap_request(&id)?.status.to_string(), "approved");
+    assert_eq!(here.permission_of(peer)?, None);
+    let b = asking()?;
+    assert_eq!(pending(&ask(&b, &a, &here, Permission::Write).await.unwrap_err()), id);
+    sync.approve_bootstrap_request(&id, a.key()?)?;
+    ask(&b, &a, &here, Permission::Write).await?;
+    assert_eq!(here.permission_of(peer)?, Some(Permission::Write));
+
+    // One whose grant was written although it was reported as failed stands.
+    let c = Node::http()?;
+    let id = pending(&ask(&c, &a, &here, Permission::Read).await.unwrap_err());
+    let peer = c.peer();
+    drop(c);
+    let info = || sync.get_peer_info(peer).unwrap().unwrap();
+    until("it has left", || info().connection_state == ConnectionState::Disconnected).await;
+    backend.spare_next_commit();
+    backend.tear_next_commit(usize::MAX);
+    sync.approve_bootstrap_request(&id, a.key()?)?;
+    assert_eq!(here.permission_of(peer)?, Some(Permission::Read));
     Ok(())
 }

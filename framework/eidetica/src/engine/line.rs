@@ -165,8 +165,7 @@ impl Tree {
                     if conflicts == CONFLICTS_MAX {
                         return Err(self.crowded_out());
                     }
-                    let mut core = self.lock();
-                    self.reload(&mut core)?;
+                    self.refresh()?;
                 }
                 (Err(error), _) => return Err(error),
             }
@@ -175,8 +174,7 @@ impl Tree {
                 && read::arrival_of(&*self.shared.live, self.keys, &id)?.is_some()
             {
                 // Links and subscribers are told of it.
-                let mut core = self.lock();
-                self.reload(&mut core)?;
+                self.refresh()?;
                 return Ok(id);
             }
         }

@@ -352,6 +352,12 @@ impl Tree {
         Ok(())
     }
 
+    /// Looks what is written now, where the outcome of a write isn't known.
+    pub(crate) fn refresh(&self) -> Result<()> {
+        let mut core = self.lock();
+        self.reload(&mut core)
+    }
+
     /// Does it again, on what is now, whenever another process wrote first.
     pub(super) fn again_on_conflict<T>(
         &self,

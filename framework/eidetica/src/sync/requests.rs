@@ -131,11 +131,13 @@ pub(super) fn queue(
         Some(record) if matches!(record.status, RequestStatus::Rejected { .. }) => {
             Ok((Some(record), AdmitAnswer::Denied))
         }
-        // What was asked for was decided on, and a part of it granted.
+        // What was asked for was decided on, and a part of it granted. Where nothing is, the approval broke off: it waits again.
         Some(record)
-            if matches!(record.status, RequestStatus::Approved { .. }) && wanted <= record.permission =>
+            if matches!(record.status, RequestStatus::Approved { .. })
+                && wanted <= record.permission
+                && let Some(held) = held =>
         {
-            Ok((Some(record), held.map_or(AdmitAnswer::Denied, AdmitAnswer::Granted)))
+            Ok((Some(record), AdmitAnswer::Granted(held)))
         }
         _ => {
             let message = "an admin of the database decides; ask again later".to_owned();
