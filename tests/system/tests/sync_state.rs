@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use eidetica::auth::Permission;
+use eidetica::backend::InMemory;
 use eidetica::sync::state::SyncStateManager;
 use eidetica::user::{DatabasePreferences, SyncSettings};
-use eidetica::{Database, Result};
+use eidetica::{Database, ErrorKind, Result};
+use eidetica_conformance::backend::FaultyBackend;
 use eidetica_system_tests::node::{Node, get, set, until, within};
 use eidetica_system_tests::over::Over;
 
@@ -207,5 +209,21 @@ fn preferences_are_kept_per_user_and_checked() -> Result<()> {
     node.user.remove_database(here.root_id())?;
     assert!(node.user.list_database_prefs()?.is_empty());
     assert!(node.instance.has_database(here.root_id())?, "the database itself stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preferences_count_as_they_are_written_also_where_the_flush_fails() -> Result<()> {
+    let backend = FaultyBackend::new(InMemory::new());
+    let (a, b) = (Node::http_on(Box::new(backend.again()))?, Node::http()?);
+    let here = a.create()?;
+    here.grant("*", Permission::Read, 200)?;
+    let off = SyncSettings { sync_enabled: false, ..SyncSettings::default() };
+    backend.fail_next_flush(ErrorKind::Io);
+    assert_eq!(a.user.add_database(preferences(&a, &here, off)?).unwrap_err().kind(), ErrorKind::Io);
+    assert!(!a.user.database_prefs(here.root_id())?.sync_settings.sync_enabled);
+    within("a refusal", b.fetch(&a.address()?, here.root_id())).await.unwrap_err();
+    a.user.remove_database(here.root_id())?;
+    within("a sync", b.fetch(&a.address()?, here.root_id())).await?;
     Ok(())
 }

@@ -527,3 +527,6 @@ impl Tree {
         Ok(heads)
     }
 }
+
+#[cfg(test)]
+mod tests;
