@@ -96,6 +96,17 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// Ends once the clock's monotonic time has reached `moment`; without one, never.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use eidetica_kernel::Context;
+    ///
+    /// async fn a_minute_later(context: &Context) {
+    ///     let moment = context.clock.monotonic() + Duration::from_secs(60);
+    ///     context.sleep_until(Some(moment)).await;
+    /// }
+    /// ```
     pub async fn sleep_until(&self, moment: Option<Duration>) {
         match moment {
             Some(moment) => self.clock.sleep_until(moment).await,

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica::auth::Permission;
@@ -279,13 +280,20 @@ fn who_reads_does_not_wait_for_who_writes() {
     std::thread::scope(|scope| {
         scope.spawn(|| done.send(set(&database, "kept", 2)).unwrap());
         backend.wait_for_one();
-        // All of this while that commit is under way.
-        let transaction = database.new_transaction().unwrap();
-        let data = transaction.get_store::<DocStore>("data").unwrap();
-        assert_eq!(data.get("kept").unwrap().as_i64(), Some(1));
-        assert_eq!(get(&database, "kept").unwrap().as_i64(), Some(1));
-        assert!(committed.try_recv().is_err(), "it is still under way");
+        let (read, values) = mpsc::channel();
+        let at = &database;
+        scope.spawn(move || {
+            let transaction = at.new_transaction().unwrap();
+            let data = transaction.get_store::<DocStore>("data").unwrap();
+            let values = [data.get("kept").unwrap(), get(at, "kept").unwrap()];
+            read.send(values.map(|value| value.as_i64())).unwrap();
+        });
+        // All of this while that commit is under way; who waits for it goes on only after the failure was seen.
+        let values = values.recv_timeout(Duration::from_secs(30));
+        let under_way = committed.try_recv().is_err();
         backend.shut(false);
+        assert_eq!(values, Ok([Some(1); 2]));
+        assert!(under_way);
         committed.recv().unwrap().unwrap();
     });
     assert_eq!(get(&database, "kept").unwrap().as_i64(), Some(2));

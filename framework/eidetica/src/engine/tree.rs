@@ -431,7 +431,7 @@ impl Tree {
         Locked { tree: self, inside }
     }
 
-    /// What is written, whatever is under way.
+    /// What is written, whatever is under way. Nothing but its caches may change through it.
     pub(crate) fn look(&self) -> MappedMutexGuard<'_, Core> {
         MutexGuard::map(self.inside.lock(), |inside| &mut inside.core)
     }
