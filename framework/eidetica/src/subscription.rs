@@ -36,8 +36,8 @@ pub enum Event {
     Change(Change),
     /// What was told before may not hold any longer: read again what you keep.
     ///
-    /// Rights that were taken or given made earlier entries void, or count again, in whichever stores; or the position to go
-    /// on from isn't of this copy of the database.
+    /// Rights that were taken or given made earlier entries void, or count again, in whichever stores; or a store was derived
+    /// again, as where its kind wasn't linked when they came; or the position to go on from isn't of this copy of the database.
     Reset {
         /// Where it goes on.
         position: Position,
